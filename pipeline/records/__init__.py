@@ -1,0 +1,41 @@
+"""Plain frozen data that every room shares; imports nothing but errors."""
+
+from pipeline.records.modality import MODALITIES, S2_NODATA, Band, Modality, Product, Resampling
+from pipeline.records.moments import Moments
+from pipeline.records.place import Event, PatchGrid, Sample
+from pipeline.records.recipe import Recipe
+from pipeline.records.scene import Scene, Score
+from pipeline.records.shard import (
+    AssetRef,
+    Choice,
+    PatchReport,
+    PlanRow,
+    Reason,
+    Shard,
+    ShardReport,
+    ShardSample,
+)
+
+__all__ = [
+    "MODALITIES",
+    "S2_NODATA",
+    "AssetRef",
+    "Band",
+    "Choice",
+    "Event",
+    "Modality",
+    "Moments",
+    "PatchGrid",
+    "PatchReport",
+    "PlanRow",
+    "Product",
+    "Reason",
+    "Recipe",
+    "Resampling",
+    "Sample",
+    "Scene",
+    "Score",
+    "Shard",
+    "ShardReport",
+    "ShardSample",
+]

@@ -1,0 +1,72 @@
+"""Places: the patches to cut and the events that fall into them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchGrid:
+    """A square north-up patch in a UTM zone: where each of its pixels lies."""
+
+    epsg: int
+    """UTM zone on WGS 84: 326zz north, 327zz south."""
+    left: float
+    """Easting of the left edge [m]."""
+    top: float
+    """Northing of the upper edge [m]."""
+    size: int
+    """Pixels along each side."""
+    resolution: float
+    """Pixel size [m]."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The same grid as odc-geo spells it, shape (size, size)."""
+        transform = Affine(self.resolution, 0.0, self.left, 0.0, -self.resolution, self.top)
+        return GeoBox((self.size, self.size), transform, f"EPSG:{self.epsg}")
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top [m] in the grid's own zone."""
+        side = self.size * self.resolution
+        return (self.left, self.top - side, self.left + side, self.top)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One dated landslide polygon."""
+
+    id: str
+    date: datetime
+    """Day of the event, midnight UTC."""
+    wkb: bytes
+    """The polygon, lon/lat on WGS 84, as well-known binary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One place: a patch with a name, and the day that its series is built around."""
+
+    id: str
+    region: str
+    """Name of the inventory or points file that it comes from."""
+    grid: PatchGrid
+    lon: float
+    """Longitude of the patch's centre [degrees, -180 to 180)."""
+    lat: float
+    """Latitude of the patch's centre [degrees]."""
+    date: datetime | None
+    """Day the series is built around (for an annotated cell its first event), midnight UTC."""
+    is_annotated: bool
+    """True when a landslide polygon reaches into the patch."""
+    event_ids: tuple[str, ...] = ()
+    """Events whose polygon reaches into the patch, by date and id."""
+    event_dates: tuple[datetime, ...] = ()
+    """Date of each event, paired with `event_ids`."""
+    lattice_x: int | None = None
+    """Column on the absolute lattice: left edge = anchor + lattice_x · step; None off the lattice."""
+    lattice_y: int | None = None
+    """Row on the absolute lattice, counted northwards; None off the lattice."""

@@ -1,0 +1,70 @@
+"""Scenes: what a provider has, in words that do not depend on the provider."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pipeline.records.modality import Product
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One item of a catalogue: a Sentinel-2 tile, a Sentinel-1 frame, a DEM tile."""
+
+    id: str
+    """The provider's item id, unique within its collection."""
+    product: Product
+    collection: str
+    acquired: datetime
+    """Acquisition start, aware, UTC."""
+    footprint: bytes
+    """Outline in lon/lat on WGS 84 as well-known binary, cut at the antimeridian."""
+    acquisition: str
+    """Names the pass that the scene belongs to: scenes of one acquisition may be mosaicked."""
+    file_id: str
+    """Earth-Engine-style product id where it can be derived, else `id`."""
+    hrefs: Mapping[str, str]
+    """Band name to reference; never signed."""
+    epsg: int | None = None
+    """CRS that the item states; the file's own header decides when pixels are read."""
+    tile: str = ""
+    """MGRS tile as `T33TWM`; empty for other products."""
+    platform: str = ""
+    orbit_state: str = "unknown"
+    """ascending, descending or unknown."""
+    relative_orbit: int | None = None
+    baseline: str = ""
+    """Sentinel-2 processing baseline as `05.09`; empty where it does not apply."""
+    offset: int = 0
+    """Digital numbers to add so that reflectance = DN / 10,000: 0 or -1000."""
+    offset_rule: str = ""
+    """Which of the product's own statements decided `offset`."""
+    cloud_cover: float | None = None
+    """Cloud cover of the whole scene [%]; never used to choose."""
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What the scene classification says about one patch on one acquisition; all shares 0 to 1."""
+
+    sample_id: str
+    acquisition: str
+    scene_ids: tuple[str, ...]
+    """Scenes that were mosaicked, first one first."""
+    acquired: datetime
+    nodata: float
+    """Share of classes 0 and above 11, and of pixels that no scene reaches."""
+    cloud: float
+    """Share of classes 8, 9 and 10 (medium, high probability, thin cirrus)."""
+    shadow: float
+    """Share of class 3."""
+    snow: float
+    """Share of class 11."""
+    error: str = ""
+    """Reason code when the classification could not be read; the shares are NaN then."""
+
+    @property
+    def bad(self) -> float:
+        """Share of the patch where the ground is not seen."""
+        return self.nodata + self.cloud + self.shadow

@@ -1,0 +1,148 @@
+"""The plan's rows, the shards they are packed into, and the report that building one returns."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pipeline.records.moments import Moments
+from pipeline.records.place import Event, PatchGrid
+
+
+class Reason(StrEnum):
+    """Why a patch is not there, or is there with a reservation; stable codes for the ledger."""
+
+    NO_SCENE = "no_scene"
+    """No acquisition of the source reaches the whole patch in the window."""
+    TOO_CLOUDY = "too_cloudy"
+    """Acquisitions exist, but the scene classification hides too much of the patch."""
+    SERIES_SHORT = "series_short"
+    """Fewer usable acquisitions than the series has places: the rest stays empty."""
+    NO_IMAGE_BEFORE = "no_image_before"
+    """No usable image before the event."""
+    NO_IMAGE_AFTER = "no_image_after"
+    """No usable image after the event."""
+    NO_COVERAGE = "no_coverage"
+    """The source has no data of this modality at the patch."""
+    UNREADABLE = "unreadable"
+    """Every scene that could serve is permanently unreadable."""
+    EMPTY = "empty"
+    """The scene was read and holds no valid pixel in the patch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetRef:
+    """One scene's file for each band of a patch; a patch across two tiles has two of these."""
+
+    scene_id: str
+    hrefs: tuple[str, ...]
+    """Unsigned references in the order of the row's bands."""
+    mask_href: str = ""
+    """Reference of the scene classification that says where the scene is valid; empty if there is none."""
+    offset: int = 0
+    """Digital numbers to add to valid pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One acquisition that can fill a place of the series: read its assets in order, first valid pixel wins."""
+
+    acquisition: str
+    acquired: datetime
+    file_id: str
+    assets: tuple[AssetRef, ...]
+    tile: str = ""
+    platform: str = ""
+    orbit_state: str = ""
+    relative_orbit: int | None = None
+    baseline: str = ""
+    offset_rule: str = ""
+    cloud: float | None = None
+    """Cloud share of the patch from the survey [1]; None where nothing was surveyed."""
+    bad: float | None = None
+    """Share of the patch hidden by cloud, shadow or no data [1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """What fills one (sample, modality, timestep): the decision, made before a spectral pixel is read."""
+
+    sample_id: str
+    modality: str
+    timestep: int
+    choice: Choice | None
+    """The chosen acquisition; None means missing, and `reason` says why."""
+    reason: str = ""
+    alternates: tuple[Choice, ...] = ()
+    """What could serve instead, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSample:
+    """A sample's place in a shard, with all that building needs to know about it."""
+
+    id: str
+    grid: PatchGrid
+    lon: float
+    lat: float
+    date: datetime | None
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One file of each modality: its samples in order and the plan's rows for them."""
+
+    name: str
+    """File name without its suffix, as `landslides_all_000001`."""
+    split: str
+    """Folder: train, val, test or all."""
+    modality: str
+    bands: tuple[str, ...]
+    samples: tuple[ShardSample, ...]
+    rows: tuple[PlanRow, ...]
+    timesteps: int
+
+    @property
+    def path(self) -> str:
+        """Path inside the dataset."""
+        return f"{self.split}/{self.modality}/{self.name}.zarr.zip"
+
+    @property
+    def receipt_path(self) -> str:
+        """Path of its receipt inside the dataset."""
+        return f"receipts/{self.split}/{self.modality}/{self.name}.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchReport:
+    """What became of one (sample, modality, timestep)."""
+
+    sample_id: str
+    timestep: int
+    state: str
+    """written or missing."""
+    reason: str = ""
+    detail: str = ""
+    acquisition: str = ""
+    scene_ids: tuple[str, ...] = ()
+    valid: float = 0.0
+    """Share of pixels with data, over all bands [1]."""
+    cloud: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReport:
+    """The receipt of one shard file: it is done if and only if this matches plan and file."""
+
+    path: str
+    plan_digest: str
+    """SHA-256 of the shard's plan: recipe values that matter, samples and rows."""
+    state: str
+    """done, or unfinished when a transient fault got in the way (then there is no file)."""
+    sha256: str = ""
+    bytes: int = 0
+    seconds: float = 0.0
+    patches: tuple[PatchReport, ...] = ()
+    moments: tuple[Moments, ...] = ()
+    """One per band, over valid pixels."""
+    error: str = ""
