@@ -1,0 +1,25 @@
+"""Array in, array out: what happens to pixels between the source and the store; no IO, no clock, no randomness."""
+
+from pipeline.pixels.classification import (
+    ClassShares,
+    CloudMask,
+    SceneClass,
+    class_shares,
+    cloud_mask_from_scl,
+)
+from pipeline.pixels.labels import rasterize_mask
+from pipeline.pixels.moments import moments_of
+from pipeline.pixels.reflectance import apply_offset
+from pipeline.pixels.sar import power_to_db
+
+__all__ = [
+    "ClassShares",
+    "CloudMask",
+    "SceneClass",
+    "apply_offset",
+    "class_shares",
+    "cloud_mask_from_scl",
+    "moments_of",
+    "power_to_db",
+    "rasterize_mask",
+]
