@@ -1,0 +1,214 @@
+"""Inventories on the absolute UTM lattice: which cells landslide polygons reach into.
+
+The lattice and its numbering are those of Sen12Landslides. Here only a polygon that reaches inside annotates a cell.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from pipeline.grid import (
+    Cell,
+    Geometries,
+    Integers,
+    cell_grid,
+    cell_indices,
+    centres,
+    grid_id,
+    project_all,
+)
+from pipeline.records import Event, PatchGrid, Recipe, Sample
+from pipeline.sampling.inventory import Inventory
+from pipeline.sampling.tables import refusal
+from pipeline.sampling.zones import zones_of
+
+BORDER = 1e-5
+"""Half width [m] of the border between cells: rounding through lon/lat moves a vertex by a few nanometres."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """A rectangle of lattice cells that ids are counted in."""
+
+    origin: Cell
+    """The south-western cell."""
+    columns: int
+    rows: int
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.columns * self.rows
+
+    def holds(self, ix: Integers, iy: Integers) -> NDArray[np.bool_]:
+        """Tell which cells lie in the rectangle."""
+        x, y = ix - self.origin.ix, iy - self.origin.iy
+        return (x >= 0) & (x < self.columns) & (y >= 0) & (y < self.rows)
+
+    def ids(self, ix: Integers, iy: Integers) -> Integers:
+        """Return the number of each cell by the law of `grid.grid_id`."""
+        return self.rows * (ix - self.origin.ix) + (iy - self.origin.iy)
+
+    def cells(self, ids: Integers) -> tuple[Integers, Integers]:
+        """Return column and row of each numbered cell."""
+        return self.origin.ix + ids // self.rows, self.origin.iy + ids % self.rows
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LatticeZone:
+    """The part of an inventory whose patches lie in one UTM zone."""
+
+    epsg: int
+    prefix: str
+    """What ids begin with: the region, and the zone where the inventory uses several."""
+    region: str
+    events: Integers
+    """Indices into the inventory's events."""
+    polygons: Geometries
+    """Their polygons in metres of the zone."""
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Meetings:
+    """Pairs of a polygon (its index) and a cell that it meets."""
+
+    polygon: Integers
+    ix: Integers
+    iy: Integers
+
+
+def annotated_samples(inventory: Inventory, recipe: Recipe) -> tuple[Sample, ...]:
+    """Return the cells of the lattice that a landslide polygon reaches into, by zone, column and row.
+
+    A polygon that merely touches a cell's border does not annotate it. The date of a sample is its earliest event's.
+
+    Raises
+    ------
+    RecipeError
+        A polygon lies outside the UTM zones, too far from the zone it was given, or outside `places.extent`.
+    """
+    return annotated_in(lattice_zones(inventory, recipe), inventory, recipe)
+
+
+def annotated_in(zones: Sequence[LatticeZone], inventory: Inventory, recipe: Recipe) -> tuple[Sample, ...]:
+    """Return the annotated cells of an inventory whose zones are known; see `annotated_samples`."""
+    return tuple(sample for zone in zones for sample in _annotated_in(zone, inventory.events, recipe))
+
+
+def lattice_zones(inventory: Inventory, recipe: Recipe) -> tuple[LatticeZone, ...]:
+    """Return the zones that the inventory's patches lie in, by EPSG code; see `annotated_samples` for errors."""
+    if not inventory.events:
+        return ()
+    lonlat: Geometries = shapely.from_wkb([event.wkb for event in inventory.events])
+    names = [f"event {event.id}" for event in inventory.events]
+    epsgs = zones_of(lonlat, names, recipe=recipe, name=inventory.name)
+    used = np.unique(epsgs).tolist()
+    zones = []
+    for epsg in used:
+        events = np.flatnonzero(epsgs == epsg)
+        polygons = project_all(lonlat[events], epsg)
+        prefix = inventory.name if len(used) == 1 else f"{inventory.name}-{epsg}"
+        extent = _extent(polygons, recipe, name=inventory.name)
+        zones.append(
+            LatticeZone(
+                epsg=epsg, prefix=prefix, region=inventory.name, events=events, polygons=polygons, extent=extent
+            )
+        )
+    return tuple(zones)
+
+
+def cells_met(polygons: Geometries, recipe: Recipe, *, inset: float) -> Meetings:
+    """Return which cells each polygon [m] meets, where every cell is made smaller by `inset` [m] on all sides.
+
+    A small positive inset finds the cells whose interior is reached; a negative one those that are merely touched too.
+    """
+    step, anchor = recipe.step, recipe.anchor
+    west, south, east, north = shapely.bounds(polygons).T
+    first_x, first_y = cell_indices(west + inset, south + inset, step=step, anchor=anchor)
+    last_x, last_y = cell_indices(east - inset, north - inset, step=step, anchor=anchor)
+    columns, rows = np.maximum(last_x - first_x, 0) + 1, np.maximum(last_y - first_y, 0) + 1
+    count = columns * rows
+    polygon = np.repeat(np.arange(len(polygons)), count)
+    number = np.arange(polygon.size) - np.repeat(np.cumsum(count) - count, count)
+    ix, iy = first_x[polygon] + number // rows[polygon], first_y[polygon] + number % rows[polygon]
+    met = np.ones(polygon.size, np.bool_)
+    doubtful = np.flatnonzero(count[polygon] > 1)
+    left, bottom = anchor[0] + ix[doubtful] * step + inset, anchor[1] + iy[doubtful] * step + inset
+    side = step - 2.0 * inset
+    shapely.prepare(polygons)
+    met[doubtful] = shapely.intersects(
+        polygons[polygon[doubtful]], shapely.box(left, bottom, left + side, bottom + side)
+    )
+    return Meetings(polygon=polygon[met], ix=ix[met], iy=iy[met])
+
+
+def cell_samples(zone: LatticeZone, ids: Integers, recipe: Recipe) -> list[Sample]:
+    """Return a bare sample, without date and events, for each numbered cell of the zone's extent."""
+    ix, iy = (axis.tolist() for axis in zone.extent.cells(ids))
+    grids: list[PatchGrid] = [cell_grid(x, y, epsg=zone.epsg, recipe=recipe) for x, y in zip(ix, iy, strict=True)]
+    return [
+        Sample(
+            id=f"{zone.prefix}_{grid_id(x, y, origin=zone.extent.origin, rows=zone.extent.rows)}",
+            region=zone.region,
+            grid=grid,
+            lon=place.lon,
+            lat=place.lat,
+            date=None,
+            is_annotated=False,
+            lattice_x=x,
+            lattice_y=y,
+        )
+        for x, y, grid, place in zip(ix, iy, grids, centres(grids), strict=True)
+    ]
+
+
+def _extent(polygons: Geometries, recipe: Recipe, *, name: str) -> Extent:
+    given, margin = recipe.places.extent, recipe.places.margin
+    if given is not None:
+        extent = _snapped_outward(given, recipe, margin=0)
+        _refuse_outside(polygons, extent, recipe, name=name)
+        return extent
+    west, south, east, north = shapely.total_bounds(polygons).tolist()
+    return _snapped_outward((west, south, east, north), recipe, margin=margin)
+
+
+def _snapped_outward(bounds: tuple[float, float, float, float], recipe: Recipe, *, margin: int) -> Extent:
+    west, south, east, north = bounds
+    if not (west < east and south < north):
+        raise refusal(f"places.extent {list(bounds)} is empty: give left, bottom, right, top [m], left below right")
+    step, anchor = recipe.step, recipe.anchor
+    ix, iy = cell_indices([west + BORDER, east - BORDER], [south + BORDER, north - BORDER], step=step, anchor=anchor)
+    columns, rows = int(ix[1] - ix[0]) + 1 + 2 * margin, int(iy[1] - iy[0]) + 1 + 2 * margin
+    return Extent(origin=Cell(int(ix[0]) - margin, int(iy[0]) - margin), columns=columns, rows=rows)
+
+
+def _refuse_outside(polygons: Geometries, extent: Extent, recipe: Recipe, *, name: str) -> None:
+    met = cells_met(polygons, recipe, inset=BORDER)
+    outside = np.unique(met.polygon[~extent.holds(met.ix, met.iy)]).size
+    if outside:
+        raise refusal(
+            f"inventory {name}: {outside} of {len(polygons)} polygons reach outside places.extent "
+            f"{list(recipe.places.extent or ())} of {recipe.places.crs}; enlarge it, or cut the inventory to it"
+        )
+
+
+def _annotated_in(zone: LatticeZone, events: tuple[Event, ...], recipe: Recipe) -> Iterator[Sample]:
+    met = cells_met(zone.polygons, recipe, inset=BORDER)
+    ids = zone.extent.ids(met.ix, met.iy)
+    # Events are sorted by date and id, and so are their indices.
+    order = np.lexsort((zone.events[met.polygon], ids))
+    numbers, starts = np.unique(ids[order], return_index=True)
+    members = np.split(zone.events[met.polygon][order], starts[1:])
+    for sample, indices in zip(cell_samples(zone, numbers, recipe), members, strict=True):
+        reaching = [events[index] for index in indices.tolist()]
+        yield replace(
+            sample,
+            date=reaching[0].date,
+            is_annotated=True,
+            event_ids=tuple(event.id for event in reaching),
+            event_dates=tuple(event.date for event in reaching),
+        )
