@@ -1,0 +1,83 @@
+"""A static STAC catalogue, on disk or behind HTTP: read by following its links, once per process."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pystac.utils import make_absolute_href
+from pystac_client.stac_api_io import StacApiIO
+
+from pipeline.records import Product, Scene
+from pipeline.sources.contract import Query
+from pipeline.sources.items import scene_from_item
+from pipeline.sources.transport import is_url, missing_collection, open_io, public_text, read_document
+
+
+def static_scenes(root: str, collection: str, query: Query) -> Sequence[Scene]:
+    """Return every scene of `collection`; what the query leaves out is dropped by the caller.
+
+    Raises
+    ------
+    TransientSourceError
+        A server of the catalogue is unreachable or throttles.
+    SourceError
+        The collection is not in the catalogue, a document cannot be read, or an item cannot be used.
+    """
+    return _all_scenes(root, _written(root), collection, query.product)
+
+
+@lru_cache(maxsize=8)
+def _all_scenes(root: str, written: int, collection: str, product: Product) -> tuple[Scene, ...]:  # noqa: ARG001
+    # `written` gives a catalogue that was made anew during this process a key of its own.
+    io = open_io()
+    scenes: list[Scene] = []
+    there: set[str] = set()
+    for href, document, owner in _walk(root, io):
+        there |= {owner} - {""}
+        if owner == collection:
+            items = _links(href, document, "item")
+            scenes += [_scene(item_href, collection, product, io) for item_href in items]
+    if collection not in there:
+        raise missing_collection(root, collection, there)
+    return tuple(scenes)
+
+
+def _scene(href: str, collection: str, product: Product, io: StacApiIO) -> Scene:
+    document = read_document(href, io, subject=f"item {public_text(href)}")
+    owned = {**document, "collection": document.get("collection") or collection}
+    return scene_from_item(owned, product, location=href)
+
+
+def _walk(root: str, io: StacApiIO) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Yield every catalogue and collection once, with the id of the collection that it belongs to."""
+    pending, visited = [(root, "")], {root}
+    while pending:
+        href, parent = pending.pop()
+        document = read_document(href, io, subject=f"catalogue {public_text(href)}")
+        owner = str(document.get("id")) if _is_collection(document) else parent
+        yield href, document, owner
+        children = [child for child in _links(href, document, "child") if child not in visited]
+        visited.update(children)
+        pending += [(child, owner) for child in children]
+
+
+def _is_collection(document: Mapping[str, Any]) -> bool:
+    # Before STAC 1.0 collections had no `type`, but always an extent.
+    return document.get("type") == "Collection" or "extent" in document
+
+
+def _links(href: str, document: Mapping[str, Any], relation: str) -> list[str]:
+    links = document.get("links") or ()
+    return [
+        make_absolute_href(str(link["href"]), href)
+        for link in links
+        if link.get("rel") == relation and link.get("href")
+    ]
+
+
+def _written(root: str) -> int:
+    try:
+        return 0 if is_url(root) else Path(root).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

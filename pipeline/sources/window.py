@@ -1,0 +1,209 @@
+"""Reading windows of rasters straight onto a patch's grid: the reference reader, on rasterio.
+
+One rule for resampling: pixels that lie on the patch's grid are read as they are; with `nearest`, any raster of the
+same UTM zone is sampled at the pixel centres, which is exact; everything else is warped once, straight to the patch.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from pipeline.errors import SourceError, TransientSourceError
+from pipeline.records import PatchGrid, Resampling
+
+GDAL_OPTIONS: Mapping[str, Any] = {
+    # Without this GDAL probes a dozen sidecar files for every remote open.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": 5,
+    "GDAL_HTTP_RETRY_DELAY": 0.5,
+    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    "GDAL_HTTP_TIMEOUT": 120,
+    # GDAL otherwise remembers a failed block by URL, and a second attempt fails on a healthy server.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http:/vsis3/",
+    "GDAL_NUM_THREADS": 1,
+}
+
+_ON_GRID_TOLERANCE = 1e-6
+_GONE = re.compile(r"\b(404|410)\b|does not exist in the file system|No such file")
+
+
+class Signer(Protocol):
+    """The part of a source that reading needs."""
+
+    def sign(self, href: str) -> str:
+        """Return `href` ready to be opened now."""
+
+    def gdal_env(self) -> Mapping[str, str]:
+        """Return GDAL options that the provider's files need."""
+
+
+@dataclass(slots=True)
+class RasterReader:
+    """Reads windows, keeping the last few rasters open; used by one thread at a time."""
+
+    source: Signer
+    capacity: int = 32
+    """Rasters kept open."""
+    _open: "OrderedDict[str, DatasetReader]" = field(default_factory=OrderedDict)
+
+    def read(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[Any]:
+        """Read the first band of `href` on `grid`.
+
+        Returns
+        -------
+        (size, size) in the file's dtype; floating point comes as float32 with NaN for no data. Integers keep
+        the file's own no-data value. Pixels outside the file are NaN, or 0 for integers.
+
+        Raises
+        ------
+        TransientSourceError
+            The provider is unreachable or throttles, or a remote read broke off.
+        SourceError
+            The file is gone, cannot be decoded, or has no map projection.
+        """
+        try:
+            return read_patch(self._dataset(href), grid, resampling=resampling)
+        except (RasterioError, OSError) as err:
+            self._forget(href)
+            raise _source_error(href, err) from err
+
+    def close(self) -> None:
+        """Close every raster."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _dataset(self, href: str) -> DatasetReader:
+        if href in self._open:
+            self._open.move_to_end(href)
+            return self._open[href]
+        dataset = rasterio.open(self.source.sign(href))
+        self._open[href] = dataset
+        if len(self._open) > self.capacity:
+            self._open.popitem(last=False)[1].close()
+        return dataset
+
+    def _forget(self, href: str) -> None:
+        dataset = self._open.pop(href, None)
+        if dataset is not None:
+            dataset.close()
+
+
+@contextmanager
+def open_reader(source: Signer) -> Iterator[RasterReader]:
+    """Yield a reader for one thread, under the GDAL options that remote rasters need."""
+    reader = RasterReader(source)
+    with rasterio.Env(**{**GDAL_OPTIONS, **source.gdal_env()}):
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+
+def read_patch(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resampling) -> NDArray[Any]:
+    """Read the first band of an open raster on `grid`; see `RasterReader.read` for what comes back."""
+    if dataset.crs is None:
+        kind = "has ground control points only" if dataset.gcps[0] else "has no map projection"
+        raise SourceError(f"{_public(dataset.name)} {kind}: it cannot be put on a grid")
+    if dataset.crs.to_epsg() == grid.epsg and _is_north_up(dataset):
+        columns, rows = _pixel_positions(dataset, grid)
+        if resampling == "nearest" or (_is_on_grid(columns) and _is_on_grid(rows)):
+            return _gather(dataset, _index(rows), _index(columns))
+    return _warp(dataset, grid, resampling)
+
+
+def _is_north_up(dataset: DatasetReader) -> bool:
+    transform = dataset.transform
+    return bool(transform.b == 0 and transform.d == 0 and transform.a > 0 and transform.e < 0)
+
+
+def _pixel_positions(dataset: DatasetReader, grid: PatchGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    centres = (np.arange(grid.size) + 0.5) * grid.resolution
+    transform = dataset.transform
+    return (
+        (grid.left + centres - transform.c) / transform.a,
+        (grid.top - centres - transform.f) / transform.e,
+    )
+
+
+def _is_on_grid(positions: NDArray[np.float64]) -> bool:
+    expected = positions[0] + np.arange(positions.size)
+    centred = abs(positions[0] % 1.0 - 0.5) < _ON_GRID_TOLERANCE
+    return bool(centred and np.allclose(positions, expected, rtol=0, atol=_ON_GRID_TOLERANCE))
+
+
+def _index(positions: NDArray[np.float64]) -> NDArray[np.int64]:
+    # A centre on the border of two source pixels takes the right or lower one, whatever the rounding.
+    return np.floor(positions + _ON_GRID_TOLERANCE).astype(np.int64)
+
+
+def _gather(dataset: DatasetReader, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[Any]:
+    out = _empty(dataset, (rows.size, columns.size))
+    inside_rows = np.flatnonzero((rows >= 0) & (rows < dataset.height))
+    inside_columns = np.flatnonzero((columns >= 0) & (columns < dataset.width))
+    if not inside_rows.size or not inside_columns.size:
+        return out
+    rows, columns = rows[inside_rows], columns[inside_columns]
+    window = Window(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1)
+    block = _without_nodata(dataset.read(1, window=window), dataset.nodata)
+    out[np.ix_(inside_rows, inside_columns)] = block[np.ix_(rows - rows[0], columns - columns[0])]
+    return out
+
+
+def _warp(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> NDArray[Any]:
+    geobox = grid.geobox
+    options: dict[str, Any] = {
+        "crs": f"EPSG:{grid.epsg}",
+        "transform": geobox.transform,
+        "width": grid.size,
+        "height": grid.size,
+        "resampling": rasterio.enums.Resampling[resampling],
+    }
+    if dataset.nodata is None:
+        options["add_alpha"] = True
+    with WarpedVRT(dataset, **options) as vrt:
+        values = _without_nodata(vrt.read(1), dataset.nodata)
+        if dataset.nodata is None:
+            fill = np.nan if np.issubdtype(values.dtype, np.floating) else 0
+            values[vrt.read(vrt.count) == 0] = fill
+    return values
+
+
+def _empty(dataset: DatasetReader, shape: tuple[int, int]) -> NDArray[Any]:
+    dtype = np.dtype(dataset.dtypes[0])
+    return np.full(shape, np.nan, np.float32) if dtype.kind == "f" else np.zeros(shape, dtype)
+
+
+def _without_nodata(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    if values.dtype.kind != "f":
+        return values
+    floats = values.astype(np.float32, copy=False)
+    if nodata is not None and not np.isnan(nodata):
+        floats[floats == np.float32(nodata)] = np.nan
+    return floats
+
+
+def _source_error(href: str, err: Exception) -> SourceError:
+    problem = _public(" ".join(str(err).split()))
+    if not _is_remote(href) or _GONE.search(problem):
+        return SourceError(f"{_public(href)} cannot be read: {problem}")
+    return TransientSourceError(f"{_public(href)} could not be read now: {problem}")
+
+
+def _is_remote(href: str) -> bool:
+    return "://" in href or href.startswith(("/vsicurl", "/vsis3"))
+
+
+def _public(text: str) -> str:
+    """Return `text` without the query of any URL in it: that is where signatures are."""
+    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
