@@ -1,0 +1,139 @@
+"""Which acquisitions could fill a patch: footprints against patches, frames and tiles joined into passes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from pipeline import grid
+from pipeline.records import AssetRef, Choice, PatchGrid, Sample, Scene, Score
+from pipeline.records.recipe import Window
+
+WHOLE = 0.999
+"""Share of a patch that footprints must reach to count as the whole: their outlines are simplified."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One acquisition over one patch: the scenes to mosaic, the one that serves best first."""
+
+    acquisition: str
+    acquired: datetime
+    scenes: tuple[Scene, ...]
+    reach: float
+    """Share of the patch inside the scenes' footprints [1]."""
+
+
+def series_window(date: datetime, window: Window) -> tuple[datetime, datetime]:
+    """Return the half-open interval that images for an event on the day `date` are taken from."""
+    return date - timedelta(days=window.before), date + timedelta(days=window.after + 1)
+
+
+def find_candidates(
+    samples: Sequence[Sample], scenes: Sequence[Scene], window: Window | None
+) -> dict[str, tuple[Candidate, ...]]:
+    """Return the candidates of every sample, oldest first; `window` None takes scenes of any date."""
+    found: dict[str, tuple[Candidate, ...]] = {sample.id: () for sample in samples}
+    if not scenes or not samples:
+        return found
+    outlines = np.array(shapely.from_wkb([scene.footprint for scene in scenes]))
+    patches = np.array([grid.footprint(sample.grid) for sample in samples])
+    pairs = shapely.STRtree(outlines).query(patches, predicate="intersects")
+    touching: dict[int, list[int]] = defaultdict(list)
+    for patch_index, scene_index in pairs.T.tolist():
+        touching[patch_index].append(scene_index)
+    for patch_index, scene_indices in touching.items():
+        sample = samples[patch_index]
+        inside = [index for index in scene_indices if _is_in_window(scenes[index], sample, window)]
+        found[sample.id] = _join_passes(sample.grid, patches[patch_index], scenes, outlines, inside)
+    return found
+
+
+def to_choice(candidate: Candidate, bands: Sequence[str], score: Score | None, *, mask: str = "") -> Choice:
+    """Return `candidate` as the plan stores it; `mask` names the band that says where a scene is valid."""
+    first = candidate.scenes[0]
+    return Choice(
+        acquisition=candidate.acquisition,
+        acquired=candidate.acquired,
+        file_id=first.file_id,
+        assets=tuple(_asset(scene, bands, mask) for scene in candidate.scenes),
+        tile=first.tile,
+        platform=first.platform,
+        orbit_state=first.orbit_state,
+        relative_orbit=first.relative_orbit,
+        baseline=first.baseline,
+        offset_rule=first.offset_rule,
+        cloud=score.cloud if score else None,
+        bad=score.bad if score else None,
+    )
+
+
+def scenes_with(scenes: Iterable[Scene], bands: Sequence[str], orbit_state: str | None) -> list[Scene]:
+    """Return the scenes that have all of `bands` and, for radar, the pass direction."""
+    return [
+        scene
+        for scene in scenes
+        if all(band in scene.hrefs for band in bands) and orbit_state in {None, scene.orbit_state}
+    ]
+
+
+def _asset(scene: Scene, bands: Sequence[str], mask: str) -> AssetRef:
+    hrefs: Mapping[str, str] = scene.hrefs
+    return AssetRef(
+        scene_id=scene.id,
+        hrefs=tuple(hrefs[band] for band in bands),
+        mask_href=hrefs[mask] if mask else "",
+        offset=scene.offset,
+    )
+
+
+def _is_in_window(scene: Scene, sample: Sample, window: Window | None) -> bool:
+    if window is None:
+        return True
+    if sample.date is None:
+        return False
+    start, end = series_window(sample.date, window)
+    if sample.event_dates:
+        end = max(end, series_window(sample.event_dates[-1], window)[1])
+    return start <= scene.acquired < end
+
+
+def _join_passes(
+    patch_grid: PatchGrid,
+    patch: shapely.Geometry,
+    scenes: Sequence[Scene],
+    outlines: NDArray[np.object_],
+    indices: Iterable[int],
+) -> tuple[Candidate, ...]:
+    passes: dict[str, list[tuple[float, Scene, shapely.Geometry]]] = defaultdict(list)
+    for index in indices:
+        part = shapely.intersection(outlines[index], patch)
+        reach = shapely.area(part) / shapely.area(patch)
+        if reach > 0.0:
+            passes[scenes[index].acquisition].append((float(reach), scenes[index], part))
+    candidates = [_candidate(key, patch_grid, patch, members) for key, members in passes.items()]
+    return tuple(sorted(candidates, key=lambda candidate: (candidate.acquired, candidate.acquisition)))
+
+
+def _candidate(
+    acquisition: str,
+    patch_grid: PatchGrid,
+    patch: shapely.Geometry,
+    members: list[tuple[float, Scene, shapely.Geometry]],
+) -> Candidate:
+    ordered = sorted(members, key=lambda member: member[1].id)
+    # Stable sorts, least important key first; newest processing wins between copies of one tile.
+    ordered.sort(key=lambda member: member[1].extras.get("generated", ""), reverse=True)
+    ordered.sort(key=lambda member: member[1].baseline, reverse=True)
+    ordered.sort(key=lambda member: (member[0] < WHOLE, member[1].epsg != patch_grid.epsg, -round(member[0], 3)))
+    reach = shapely.area(shapely.union_all([part for _, _, part in ordered])) / shapely.area(patch)
+    return Candidate(
+        acquisition=acquisition,
+        acquired=min(scene.acquired for _, scene, _ in ordered),
+        scenes=tuple(scene for _, scene, _ in ordered),
+        reach=float(min(reach, 1.0)),
+    )

@@ -1,0 +1,151 @@
+"""What is there: places from the user's file, and every scene of the source that could serve them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import shapely
+
+from pipeline import grid
+from pipeline.errors import RecipeError
+from pipeline.folder import Request
+from pipeline.plan.candidates import Candidate, find_candidates, scenes_with, series_window
+from pipeline.plan.rows import needed_bands
+from pipeline.records import MODALITIES, Event, PatchGrid, Product, Recipe, Sample, Scene
+from pipeline.sampling import negative_samples, read_places
+from pipeline.sources import Query, Source
+from pipeline.sources.clusters import cluster_places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Places, and every scene that could serve them."""
+
+    samples: tuple[Sample, ...]
+    events: tuple[Event, ...]
+    scenes: tuple[Scene, ...]
+
+
+def find(request: Request, source: Source) -> Found:
+    """Turn places into samples and search the source for every scene that could serve them.
+
+    Raises
+    ------
+    RecipeError
+        The places are wrong, lie outside the archive, or need a band that the source does not have.
+    """
+    recipe = request.recipe
+    placement = read_places(request.places, recipe)
+    samples = placement.samples
+    _require_dates(samples, request)
+    products = needed_products(recipe)
+    scenes: list[Scene] = []
+    if products:
+        scenes = search(products[0], samples, recipe, source, widened=placement.inventory is not None)
+        _require_scenes(products[0], scenes, samples, request)
+    if placement.inventory is not None:
+        coverage = shapely.union_all([shapely.from_wkb(scene.footprint) for scene in scenes]) if scenes else None
+        negatives = negative_samples(samples, placement.inventory, recipe, coverage=coverage)
+        samples = tuple(sorted((*samples, *negatives), key=_spatial_order))
+    for product in products[1:]:
+        found = search(product, samples, recipe, source)
+        _require_scenes(product, found, samples, request)
+        scenes += found
+    events = placement.inventory.events if placement.inventory else ()
+    used = {event_id for sample in samples for event_id in sample.event_ids}
+    return Found(samples=samples, events=tuple(e for e in events if e.id in used), scenes=tuple(scenes))
+
+
+def needed_products(recipe: Recipe) -> list[Product]:
+    """Return the products that a source must supply, the one that places are judged by first."""
+    order: tuple[Product, ...] = ("S2L2A", "S1", "DEM")
+    wanted = {modality.product for modality in recipe.wanted}
+    return [product for product in order if product in wanted]
+
+
+def search(
+    product: Product, samples: Sequence[Sample], recipe: Recipe, source: Source, *, widened: bool = False
+) -> list[Scene]:
+    """Search per cluster of places and per stretch of time; `widened` takes in where negatives may lie."""
+    grids = [_widened(sample.grid, recipe.places.margin) if widened else sample.grid for sample in samples]
+    found: dict[tuple[str, str], Scene] = {}
+    for area, members in cluster_places([grid.footprint(patch) for patch in grids]):
+        for start, end in _stretches([samples[index] for index in members], product, recipe):
+            for scene in source.search(Query(product=product, start=start, end=end, footprint=area)):
+                found[scene.collection, scene.id] = scene
+    return sorted(found.values(), key=lambda scene: (scene.acquired, scene.id))
+
+
+def optical_candidates(found: Found, recipe: Recipe) -> dict[str, tuple[Candidate, ...]]:
+    """Return the Sentinel-2 acquisitions that could serve each sample; none when the recipe has no Sentinel-2."""
+    bands = needed_bands("S2L2A", recipe)
+    optical = [scene for scene in found.scenes if scene.product == "S2L2A"] if bands else []
+    return find_candidates(found.samples, scenes_with(optical, bands, None), recipe.window)
+
+
+def _require_dates(samples: Sequence[Sample], request: Request) -> None:
+    undated = [sample.id for sample in samples if sample.date is None]
+    if undated:
+        raise RecipeError(
+            f"{request.places}: {len(undated)} of {len(samples)} places have no date (first: {undated[0]}); "
+            "add a date column or use --set places.date=YYYY-MM-DD"
+        )
+
+
+def _require_scenes(product: Product, scenes: Sequence[Scene], samples: Sequence[Sample], request: Request) -> None:
+    recipe = request.recipe
+    modalities = [modality.name for modality in recipe.wanted if modality.product == product]
+    if not scenes:
+        dates = sorted(sample.date for sample in samples if sample.date is not None)
+        when = f" between {dates[0] - _before(recipe):%Y-%m-%d} and {dates[-1] + _after(recipe):%Y-%m-%d}"
+        raise RecipeError(
+            f"{request.places} lies outside the archive: {request.source} has no {product} scene over its "
+            f"{len(samples)} patches{'' if product == 'DEM' else when}; check coordinates and dates, "
+            f"or leave {', '.join(modalities)} out of modalities"
+        )
+    offered = {band for scene in scenes for band in scene.hrefs}
+    lacking = [band for band in needed_bands(product, recipe) if band not in offered]
+    if lacking:
+        known = [band for name in modalities for band in MODALITIES[name].band_names if band in offered]
+        raise RecipeError(
+            f"no asset of {request.source} supplies {', '.join(lacking)} ({modalities[0]}); it has "
+            f"{', '.join(known) or 'none of its bands'}: use --set 'bands.{modalities[0]}=[{', '.join(known)}]'"
+        )
+
+
+def _before(recipe: Recipe) -> timedelta:
+    return timedelta(days=recipe.window.before)
+
+
+def _after(recipe: Recipe) -> timedelta:
+    return timedelta(days=recipe.window.after)
+
+
+def _widened(patch: PatchGrid, cells: int) -> PatchGrid:
+    side = patch.size * patch.resolution
+    return PatchGrid(
+        epsg=patch.epsg,
+        left=patch.left - cells * side,
+        top=patch.top + cells * side,
+        size=patch.size * (2 * cells + 1),
+        resolution=patch.resolution,
+    )
+
+
+def _stretches(
+    samples: Sequence[Sample], product: Product, recipe: Recipe
+) -> list[tuple[datetime | None, datetime | None]]:
+    if product == "DEM":
+        return [(None, None)]
+    dates = {date for sample in samples for date in (sample.event_dates or (sample.date,)) if date is not None}
+    merged: list[tuple[datetime, datetime]] = []
+    for start, end in sorted(series_window(date, recipe.window) for date in dates):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return list(merged)
+
+
+def _spatial_order(sample: Sample) -> tuple[str, int, int, int, str]:
+    return (sample.region, sample.grid.epsg, sample.lattice_x or 0, sample.lattice_y or 0, sample.id)
