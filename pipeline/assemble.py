@@ -1,0 +1,221 @@
+"""One shard: its patches read, put together and written; the same plan always gives the same bytes."""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import SourceError, TransientSourceError
+from pipeline.layouts import LAYOUTS
+from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
+from pipeline.patches import Patch, PatchReader, resampling_of
+from pipeline.pixels.moments import moments_of
+from pipeline.receipts import find_receipt, plan_digest, save_receipt
+from pipeline.records import (
+    MODALITIES,
+    Modality,
+    PatchReport,
+    PlanRow,
+    Reason,
+    Recipe,
+    Shard,
+    ShardReport,
+)
+from pipeline.sources.window import Signer, open_reader
+
+logger = logging.getLogger(__name__)
+
+CLOUD_MASK_MODALITIES = frozenset({"S2L2A"})
+NO_DATA_CLASS = 6
+"""Class of `cloud_mask` where nothing is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What building needs besides the plan; none of it changes a byte of the result."""
+
+    root: Path
+    """The dataset's folder."""
+    source: Signer
+    threads: int = 8
+    """Scenes read at the same time."""
+
+
+def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardReport:
+    """Build one file and its receipt, or return the receipt of a file that is already whole.
+
+    Expected failures (gaps, unreadable scenes) are in the report. A transient fault leaves no file behind and comes
+    back with state `unfinished`: running the shard again is safe. Raises only for bugs and a target that cannot be
+    written.
+    """
+    digest = plan_digest(shard, recipe)
+    done = find_receipt(options.root, shard, digest)
+    if done is not None:
+        return done
+    started = time.perf_counter()
+    try:
+        report = _build(shard, recipe, options, digest)
+    except TransientSourceError as err:
+        logger.warning("%s: unfinished: %s", shard.path, err)
+        return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=str(err))
+    report = replace(report, seconds=round(time.perf_counter() - started, 3))
+    save_receipt(options.root / shard.receipt_path, report)
+    logger.info("%s: %d patches, %d bytes, %.1f s", shard.path, len(shard.samples), report.bytes, report.seconds)
+    return report
+
+
+def _build(shard: Shard, recipe: Recipe, options: BuildOptions, digest: str) -> ShardReport:
+    canvas = _blank(shard)
+    reports = _paint(canvas, shard, recipe, options)
+    write = LAYOUTS[recipe.layout].write
+    sha256, size = write(options.root / shard.path, _content(canvas, shard, recipe, reports))
+    nodata = canvas.modality.nodata
+    return ShardReport(
+        path=shard.path,
+        plan_digest=digest,
+        state="done",
+        sha256=sha256,
+        bytes=size,
+        patches=reports,
+        moments=tuple(moments_of(canvas.bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Canvas:
+    """Arrays of one shard while they are filled; every patch has its own part, so threads never meet."""
+
+    modality: Modality
+    bands: NDArray[Any]
+    cloud_mask: NDArray[np.uint8] | None
+    positions: dict[str, int]
+
+    def put(self, row: PlanRow, patch: Patch) -> None:
+        at = self.positions[row.sample_id], row.timestep
+        self.bands[at] = patch.values
+        if self.cloud_mask is not None and patch.cloud_mask is not None:
+            self.cloud_mask[at] = patch.cloud_mask
+
+
+def _blank(shard: Shard) -> _Canvas:
+    modality = MODALITIES[shard.modality]
+    size = shard.samples[0].grid.size
+    frames = (len(shard.samples), shard.timesteps)
+    fill = 0 if modality.nodata is None else modality.nodata
+    has_mask = modality.name in CLOUD_MASK_MODALITIES
+    return _Canvas(
+        modality=modality,
+        bands=np.full((*frames, len(shard.bands), size, size), fill, np.dtype(modality.dtype)),
+        cloud_mask=np.full((*frames, size, size), NO_DATA_CLASS, np.uint8) if has_mask else None,
+        positions={sample.id: index for index, sample in enumerate(shard.samples)},
+    )
+
+
+def _paint(canvas: _Canvas, shard: Shard, recipe: Recipe, options: BuildOptions) -> tuple[PatchReport, ...]:
+    def paint_group(rows: Sequence[PlanRow]) -> list[PatchReport]:
+        with open_reader(options.source) as reader:
+            patches = PatchReader(shard=shard, recipe=recipe, reader=reader)
+            return [_paint_row(row, canvas, patches) for row in rows]
+
+    groups = _by_first_scene(shard.rows)
+    with ThreadPoolExecutor(max_workers=max(1, min(options.threads, len(groups)))) as pool:
+        reports = [report for group in pool.map(paint_group, groups) for report in group]
+    return tuple(sorted(reports, key=lambda report: (canvas.positions[report.sample_id], report.timestep)))
+
+
+def _by_first_scene(rows: Sequence[PlanRow]) -> list[list[PlanRow]]:
+    groups: dict[str, list[PlanRow]] = {}
+    for row in rows:
+        key = row.choice.assets[0].hrefs[0] if row.choice and row.choice.assets else ""
+        groups.setdefault(key, []).append(row)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchReport:
+    choice = row.choice
+    if choice is None:
+        return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=row.reason)
+    report = PatchReport(
+        sample_id=row.sample_id,
+        timestep=row.timestep,
+        state="written",
+        acquisition=choice.acquisition,
+        scene_ids=tuple(asset.scene_id for asset in choice.assets),
+        cloud=choice.cloud,
+    )
+    try:
+        patch = patches.read(choice.assets, patches.shard.samples[canvas.positions[row.sample_id]])
+    except TransientSourceError:
+        raise
+    except SourceError as err:
+        return replace(report, state="missing", reason=str(Reason.UNREADABLE), detail=str(err))
+    canvas.put(row, patch)
+    valid = patch.valid_share(canvas.modality.nodata)
+    if valid == 0.0:
+        return replace(report, state="missing", reason=str(Reason.EMPTY))
+    return replace(report, valid=valid)
+
+
+def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[PatchReport]) -> ShardContent:
+    samples = shard.samples
+    file_ids, times = _frames(canvas, shard, reports)
+    half = np.arange(samples[0].grid.size) + 0.5
+    return ShardContent(
+        bands=canvas.bands,
+        band_names=shard.bands,
+        sample_ids=tuple(sample.id for sample in samples),
+        file_ids=file_ids,
+        times=times,
+        epsg=np.array([sample.grid.epsg for sample in samples], np.int64),
+        lon=np.array([sample.lon for sample in samples], np.float64),
+        lat=np.array([sample.lat for sample in samples], np.float64),
+        eastings=np.array([s.grid.left + half * s.grid.resolution for s in samples], np.float64),
+        northings=np.array([s.grid.top - half * s.grid.resolution for s in samples], np.float64),
+        cloud_mask=canvas.cloud_mask,
+        band_attributes=band_attributes(canvas.modality, recipe),
+        attributes={"layout": recipe.layout, "recipe": recipe.name, "modality": shard.modality},
+    )
+
+
+def _frames(
+    canvas: _Canvas, shard: Shard, reports: Sequence[PatchReport]
+) -> tuple[NDArray[np.str_], NDArray[np.datetime64]]:
+    written = {(report.sample_id, report.timestep) for report in reports if report.state == "written"}
+    frames = (len(shard.samples), shard.timesteps)
+    names = np.full(frames, "", object)
+    times = np.full(frames, NO_TIME)
+    for row in shard.rows:
+        if row.choice is not None and (row.sample_id, row.timestep) in written:
+            at = canvas.positions[row.sample_id], row.timestep
+            names[at] = row.choice.file_id
+            times[at] = np.datetime64(row.choice.acquired.replace(tzinfo=None), "ns")
+    width = max(1, *(len(name) for name in names.ravel()))
+    return names.astype(f"<U{width}"), times
+
+
+def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
+    """Return what a reader must know about `bands`: unit, no data, offset, resampling."""
+    attributes: dict[str, Any] = {"units": modality.unit, **_MEANING[modality.name]}
+    if modality.nodata is not None:
+        attributes["nodata"] = "NaN" if np.isnan(modality.nodata) else int(modality.nodata)
+    if modality.product != "LABELS":
+        attributes["resampling"] = resampling_of(modality, recipe)
+    return attributes
+
+
+_GAMMA = {"quantity": "terrain-corrected gamma nought, 10 log10 of linear power"}
+_MEANING: dict[str, dict[str, Any]] = {
+    "S2L2A": {"quantity": "surface reflectance times 10000, without offset", "offset": 0},
+    "SCL": {"quantity": "Sentinel-2 scene classification"},
+    "S1ASC": {**_GAMMA, "orbit_state": "ascending"},
+    "S1DSC": {**_GAMMA, "orbit_state": "descending"},
+    "S1RTC": {**_GAMMA, "orbit_state": "unknown"},
+    "DEM": {"quantity": "surface height above the geoid"},
+    "MASK": {"quantity": "1 where a landslide polygon touches the pixel, 0 elsewhere"},
+}

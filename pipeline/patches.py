@@ -1,0 +1,121 @@
+"""One patch of one modality: read its assets, mosaic, harmonise, mask and scale them into stored values."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from pipeline import grid as grids
+from pipeline.pixels.classification import cloud_mask_from_scl
+from pipeline.pixels.labels import rasterize_mask
+from pipeline.pixels.reflectance import apply_offset
+from pipeline.pixels.sar import power_to_db
+from pipeline.records import MODALITIES, AssetRef, Modality, Recipe, Resampling, Shard, ShardSample
+from pipeline.sources.window import RasterReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patch:
+    """What a patch stores."""
+
+    values: NDArray[Any]
+    """(band, y, x) in the modality's dtype, no data as the modality marks it."""
+    cloud_mask: NDArray[np.uint8] | None = None
+    """(y, x) classes 0-6; Sentinel-2 only."""
+
+    def valid_share(self, nodata: float | None) -> float:
+        """Return the share of values with data [1]."""
+        if self.values.dtype.kind == "f":
+            return float(np.isfinite(self.values).mean())
+        return 1.0 if nodata is None else float((self.values != nodata).mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchReader:
+    """Reads the patches of one shard; used by one thread at a time."""
+
+    shard: Shard
+    recipe: Recipe
+    reader: RasterReader
+
+    @property
+    def modality(self) -> Modality:
+        """The shard's modality."""
+        return MODALITIES[self.shard.modality]
+
+    def read(self, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+        """Read one acquisition over one sample.
+
+        Raises
+        ------
+        TransientSourceError, SourceError
+            As `RasterReader.read`.
+        """
+        return _READERS[self.modality.product](self, assets, sample)
+
+
+def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
+    """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
+    if modality.name == "SCL":
+        return "nearest"
+    rule: Resampling = getattr(recipe.resampling, modality.product)
+    return rule
+
+
+def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    """Read Sentinel-2; the scene classification says which scene of the acquisition a pixel comes from."""
+    grid, modality = sample.grid, patches.modality
+    shape = (len(patches.shard.bands), grid.size, grid.size)
+    values = np.full(shape, modality.nodata, np.dtype(modality.dtype))
+    classes = np.zeros(shape[1:], np.uint8)
+    for asset in assets:
+        open_pixels = classes == 0
+        if not open_pixels.any():
+            break
+        found = patches.reader.read(asset.mask_href, grid, resampling="nearest").astype(np.uint8)
+        take = open_pixels & (found != 0)
+        if not take.any():
+            continue
+        classes[take] = found[take]
+        for index, href in enumerate(asset.hrefs):
+            read = patches.reader.read(href, grid, resampling=resampling_of(modality, patches.recipe))
+            stored = read if modality.name == "SCL" else apply_offset(read, take, offset=asset.offset)
+            values[index][take] = stored[take]
+    return Patch(values=values, cloud_mask=cloud_mask_from_scl(classes))
+
+
+def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    return Patch(values=power_to_db(_float_mosaic(patches, assets, sample)))
+
+
+def _read_elevation(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    return Patch(values=_float_mosaic(patches, assets, sample))
+
+
+def _float_mosaic(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> NDArray[np.float32]:
+    grid = sample.grid
+    mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
+    for asset in assets:
+        open_pixels = np.isnan(mosaic).all(axis=0)
+        if not open_pixels.any():
+            break
+        for index, href in enumerate(asset.hrefs):
+            read = patches.reader.read(href, grid, resampling=resampling_of(patches.modality, patches.recipe))
+            mosaic[index][open_pixels] = read[open_pixels]
+    return mosaic
+
+
+def _rasterize_labels(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:  # noqa: ARG001
+    polygons = [grids.project(shapely.from_wkb(event.wkb), sample.grid.epsg) for event in sample.events]
+    return Patch(values=rasterize_mask(polygons, sample.grid)[np.newaxis])
+
+
+_READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Patch]] = {
+    "S2L2A": _read_optical,
+    "S1": _read_radar,
+    "DEM": _read_elevation,
+    "LABELS": _rasterize_labels,
+}
