@@ -1,0 +1,115 @@
+"""Records to Arrow tables and back: one codec for every parquet file, derived from the records' types."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from pydantic import TypeAdapter, ValidationError
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.errors import LayoutError
+
+Record = TypeVar("Record")
+
+_SIMPLE: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+    datetime: pa.timestamp("us", tz="UTC"),
+}
+
+
+def arrow_schema(record: type[Any]) -> pa.Schema:
+    """Return the Arrow schema of a dataclass: nested records become structs, tuples lists, mappings maps."""
+    return pa.schema(list(_arrow_type(record)))
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    if annotation in _SIMPLE:
+        return _SIMPLE[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in {Union, types.UnionType}:
+        return _arrow_type(next(argument for argument in arguments if argument is not type(None)))
+    if origin is tuple:
+        return pa.list_(_arrow_type(arguments[0]))
+    if origin is typing.Literal:
+        return pa.string()
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return pa.map_(_arrow_type(arguments[0]), _arrow_type(arguments[1]))
+    if dataclasses.is_dataclass(annotation):
+        hints = typing.get_type_hints(annotation)
+        return pa.struct([(field.name, _arrow_type(hints[field.name])) for field in dataclasses.fields(annotation)])
+    raise TypeError(f"no Arrow type for {annotation}")
+
+
+def to_table(records: Sequence[Any], record: type[Any]) -> pa.Table:
+    """Return `records`, all of the dataclass `record`, as a table with one column per field."""
+    return pa.Table.from_pylist([dataclasses.asdict(item) for item in records], schema=arrow_schema(record))
+
+
+def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
+    """Return the table's rows as `record`; columns that the record does not have are ignored.
+
+    Raises
+    ------
+    LayoutError
+        A column is missing or holds something else.
+    """
+    names = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise LayoutError(f"table has no column {missing[0]}")
+    rows = table.select(names).to_pylist(maps_as_pydicts="strict")
+    try:
+        return TypeAdapter(list[record]).validate_python(rows)  # type: ignore[valid-type]
+    except ValidationError as err:
+        first = err.errors()[0]
+        raise LayoutError(f"table row {first['loc'][0]}: {first['loc'][-1]}: {first['msg']}") from err
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a parquet file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        pq.write_table(table, temporary, compression="zstd")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a parquet file; raises LayoutError when it is absent or damaged."""
+    if not path.is_file():
+        raise LayoutError(f"{path} does not exist")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as err:
+        problem = " ".join(str(err).split())
+        raise LayoutError(f"{path} is not a whole parquet file: {problem}") from err
+
+
+def with_geometry(table: pa.Table, geometries: Sequence[bytes]) -> pa.Table:
+    """Return `table` as GeoParquet 1.0.0 with a WKB column `geometry` in lon/lat on WGS 84 (OGC:CRS84)."""
+    column = pa.array(geometries, pa.binary())
+    shapes: list[BaseGeometry] = list(shapely.from_wkb(list(geometries)))
+    described: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": sorted({shape.geom_type for shape in shapes}),
+    }
+    if shapes:
+        described["bbox"] = [float(value) for value in shapely.total_bounds(shapes)]
+    geo = {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": described}}
+    table = table.append_column("geometry", column)
+    metadata = {**(table.schema.metadata or {}), b"geo": json.dumps(geo, sort_keys=True).encode()}
+    return table.replace_schema_metadata(metadata)

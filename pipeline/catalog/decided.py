@@ -1,0 +1,81 @@
+"""The tables that are written before a spectral pixel is read: samples, events, scenes, survey, plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import shapely
+
+from pipeline import grid
+from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
+from pipeline.plan.packing import Place
+from pipeline.records import Event, PlanRow, Sample, Scene, Score
+
+TABLES = ("samples", "events", "scenes", "survey", "plan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """Everything that decides a dataset's bytes, besides the recipe."""
+
+    samples: tuple[Sample, ...]
+    events: tuple[Event, ...]
+    scenes: tuple[Scene, ...]
+    scores: tuple[Score, ...]
+    rows: tuple[PlanRow, ...]
+    places: Mapping[str, Place]
+    """Where each sample lies, by its id."""
+
+
+def write_decided(root: Path, decided: Decided) -> None:
+    """Write the five tables, the plan last: a folder with a plan has everything that the plan rests on."""
+    write_table(root / "samples.parquet", _samples_table(decided))
+    write_table(root / "events.parquet", _events_table(decided))
+    scenes = to_table(decided.scenes, Scene).drop_columns("footprint")
+    write_table(root / "scenes.parquet", with_geometry(scenes, [scene.footprint for scene in decided.scenes]))
+    write_table(root / "survey.parquet", to_table(decided.scores, Score))
+    write_table(root / "plan.parquet", _plan_table(decided))
+
+
+def read_decided(root: Path) -> Decided:
+    """Read the tables back; raises LayoutError when one is absent or damaged."""
+    samples = read_table(root / "samples.parquet")
+    events = read_table(root / "events.parquet")
+    scenes = read_table(root / "scenes.parquet")
+    shards, positions = samples["shard"].to_pylist(), samples["position"].to_pylist()
+    records = from_table(samples, Sample)
+    return Decided(
+        samples=tuple(records),
+        events=tuple(from_table(_rename(events, "wkb"), Event)),
+        scenes=tuple(from_table(_rename(scenes, "footprint"), Scene)),
+        scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
+        rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
+        places={
+            sample.id: Place(shard=shard, position=position)
+            for sample, shard, position in zip(records, shards, positions, strict=True)
+        },
+    )
+
+
+def _samples_table(decided: Decided) -> pa.Table:
+    table = to_table(decided.samples, Sample)
+    places = [decided.places[sample.id] for sample in decided.samples]
+    table = table.append_column("shard", pa.array([place.shard for place in places], pa.string()))
+    table = table.append_column("position", pa.array([place.position for place in places], pa.int64()))
+    return with_geometry(table, [shapely.to_wkb(grid.footprint(sample.grid)) for sample in decided.samples])
+
+
+def _events_table(decided: Decided) -> pa.Table:
+    table = to_table(decided.events, Event).drop_columns("wkb")
+    return with_geometry(table, [event.wkb for event in decided.events])
+
+
+def _plan_table(decided: Decided) -> pa.Table:
+    table = to_table(decided.rows, PlanRow)
+    shards = [decided.places[row.sample_id].shard for row in decided.rows]
+    return table.append_column("shard", pa.array(shards, pa.string()))
+
+
+def _rename(table: pa.Table, name: str) -> pa.Table:
+    return table.rename_columns({"geometry": name})

@@ -1,0 +1,139 @@
+"""The preview: a few annotated patches before and after their event, with classes, radar and mask."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.catalog.decided import Decided
+from pipeline.layouts.ssl4eo import open_shard
+from pipeline.records import S2_NODATA, Sample, Shard
+
+SCL_COLOURS = (
+    "#000000", "#ff0000", "#2f2f2f", "#643200", "#00a000", "#ffe65a", "#0000ff", "#808080", "#c0c0c0", "#ffffff",
+    "#64c8ff", "#ff96ff",
+)  # fmt: skip
+"""Colours of classes 0-11 as Sen2Cor's quicklooks have them."""
+
+
+def write_preview(root: Path, decided: Decided, shards: Sequence[Shard], *, patches: int = 3) -> Path | None:
+    """Write preview.png: RGB before and after the event, classes, radar and mask of a few annotated patches.
+
+    Returns None when the dataset has no Sentinel-2 patch to show.
+    """
+    shown = _shown(root, decided, shards, patches)
+    if not shown:
+        return None
+    rows = [_panels(root, shards, sample) for sample in shown]
+    width = max(len(row) for row in rows)
+    figure = Figure(figsize=(2.6 * width, 2.8 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_2d(figure.subplots(len(rows), width, squeeze=False))
+    for line, (sample, row) in enumerate(zip(shown, rows, strict=True)):
+        for column in range(width):
+            axis = axes[line, column]
+            axis.set_axis_off()
+            if column < len(row):
+                title, image, options = row[column]
+                axis.imshow(image, interpolation="nearest", **options)
+                axis.set_title(f"{sample.id}\n{title}" if column == 0 else title, fontsize=8)
+    path = root / "preview.png"
+    with mpl.rc_context({"savefig.dpi": 110}):
+        figure.savefig(path, metadata={"Software": None})
+    return path
+
+
+def _shown(root: Path, decided: Decided, shards: Sequence[Shard], patches: int) -> list[Sample]:
+    held = {sample.id for shard in shards if shard.modality == "S2L2A" for sample in shard.samples}
+    if not any((root / shard.path).is_file() for shard in shards if shard.modality == "S2L2A"):
+        return []
+    candidates = [sample for sample in decided.samples if sample.id in held]
+    candidates.sort(key=lambda sample: (-len(sample.event_ids), not sample.is_annotated))
+    return candidates[:patches]
+
+
+Panel = tuple[str, NDArray[Any], dict[str, Any]]
+
+
+def _panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
+    optical = _frames(root, shards, "S2L2A", sample)
+    panels: list[Panel] = []
+    if optical is not None:
+        panels += _optical_panels(optical, sample)
+    classes = _frames(root, shards, "SCL", sample)
+    if classes is not None:
+        step = _nearest(classes, sample, after=True)
+        norm = BoundaryNorm(np.arange(-0.5, 12), 12)
+        options = {"cmap": ListedColormap(SCL_COLOURS), "norm": norm}
+        panels.append((f"SCL {_day(classes, step)}", classes["bands"].values[step, 0], options))
+    panels += _radar_panels(root, shards, sample)
+    mask = _frames(root, shards, "MASK", sample)
+    if mask is not None:
+        panels.append(("mask", mask["bands"].values[0, 0], {"cmap": "gray", "vmin": 0, "vmax": 1}))
+    return panels
+
+
+def _optical_panels(optical: xr.Dataset, sample: Sample) -> list[Panel]:
+    steps = {"before": _nearest(optical, sample, after=False), "after": _nearest(optical, sample, after=True)}
+    return [(f"{name} {_day(optical, step)}", _rgb(optical, step), {}) for name, step in steps.items()]
+
+
+def _radar_panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
+    for modality in ("S1ASC", "S1DSC", "S1RTC"):
+        radar = _frames(root, shards, modality, sample)
+        if radar is not None and np.isfinite(radar["bands"].values).any():
+            step = _nearest(radar, sample, after=True)
+            image = radar["bands"].values[step, 0]
+            return [
+                (
+                    f"{modality} {str(radar['band'].values[0]).upper()} [dB]",
+                    image,
+                    {"cmap": "gray", "vmin": -22, "vmax": 0},
+                )
+            ]
+    return []
+
+
+def _frames(root: Path, shards: Sequence[Shard], modality: str, sample: Sample) -> xr.Dataset | None:
+    for shard in shards:
+        names = [held.id for held in shard.samples]
+        if shard.modality == modality and sample.id in names and (root / shard.path).is_file():
+            with open_shard(root / shard.path) as dataset:
+                return dataset.isel(sample=names.index(sample.id)).load()
+    return None
+
+
+def _nearest(frames: xr.Dataset, sample: Sample, *, after: bool) -> int:
+    times = frames["time_"].values
+    if sample.date is None:
+        return 0
+    event = np.datetime64(sample.date.replace(tzinfo=None), "ns")
+    wanted = ~np.isnat(times) & ((times >= event) if after else (times < event))
+    if not wanted.any():
+        wanted = ~np.isnat(times)
+    distance = np.abs(times - event).astype(np.int64).astype(float)
+    distance[~wanted] = np.inf
+    return int(np.argmin(distance))
+
+
+def _day(frames: xr.Dataset, step: int) -> str:
+    return str(frames["time_"].values[step])[:10]
+
+
+def _rgb(frames: xr.Dataset, step: int) -> NDArray[np.float64]:
+    names = [str(name) for name in frames["band"].values]
+    wanted = ["B04", "B03", "B02"] if {"B04", "B03", "B02"} <= set(names) else names[:3] * 3
+    stack = frames["bands"].values[step][[names.index(name) for name in wanted[:3]]].astype(float)
+    stack[stack == S2_NODATA] = np.nan
+    if not np.isfinite(stack).any():
+        return np.zeros((*stack.shape[1:], 3))
+    low, high = np.nanpercentile(stack, (2, 98))
+    scaled: NDArray[np.float64] = np.clip((stack - low) / max(high - low, 1.0), 0, 1)
+    return np.moveaxis(np.nan_to_num(scaled), 0, -1)

@@ -1,0 +1,55 @@
+"""Checks on a finished dataset: returns findings, changes nothing."""
+
+from pathlib import Path
+
+from pipeline.catalog import Decided, read_decided
+from pipeline.errors import LayoutError, PipelineError, RecipeError
+from pipeline.folder import read_recipe
+from pipeline.plan.packing import make_shards
+from pipeline.records import Recipe, Shard
+from pipeline.validate.findings import Finding
+from pipeline.validate.shards import check_shard
+from pipeline.validate.tables import check_tables
+
+__all__ = ["Finding", "validate"]
+
+
+def validate(root: Path) -> list[Finding]:
+    """Check every file of the dataset in `root` against its plan, its receipts and the store table.
+
+    Raises
+    ------
+    LayoutError
+        `root` is not a dataset's folder.
+    """
+    if not root.is_dir():
+        raise LayoutError(f"{root} is not a folder")
+    try:
+        recipe = read_recipe(root)
+    except RecipeError as err:
+        return [Finding("recipe.yaml", str(err))]
+    try:
+        decided = read_decided(root)
+        shards = _shards(decided, recipe)
+    except (PipelineError, KeyError) as err:
+        return [Finding("plan", f"{str(err).removeprefix(str(root)).lstrip('/')}; the dataset must be planned again")]
+    findings = [*_strangers(root, shards), *check_tables(root, decided, shards)]
+    for shard in shards:
+        findings += check_shard(root, shard, recipe)
+    return sorted(set(findings))
+
+
+def _shards(decided: Decided, recipe: Recipe) -> list[Shard]:
+    events = {event.id: event for event in decided.events}
+    return make_shards(decided.samples, events, decided.places, decided.rows, recipe)
+
+
+def _strangers(root: Path, shards: list[Shard]) -> list[Finding]:
+    expected = {shard.path for shard in shards} | {shard.receipt_path for shard in shards}
+    found = [
+        file.relative_to(root).as_posix()
+        for folder in ("all", "train", "val", "test", "receipts")
+        for file in sorted((root / folder).rglob("*"))
+        if file.is_file()
+    ]
+    return [Finding(path, "is in no plan: left over from another build?") for path in found if path not in expected]
