@@ -1,0 +1,238 @@
+"""The command `sen12`: parse, call, print."""
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline import __version__
+from pipeline.archive import write_archive
+from pipeline.assemble import BuildOptions
+from pipeline.cluster import ClusterSetting, Runner, open_runner
+from pipeline.demo import demo_request
+from pipeline.errors import PipelineError, RecipeError
+from pipeline.folder import Existing, Request, check_folder
+from pipeline.recipes import load_recipe, recipe_names, recipe_to_yaml
+from pipeline.report import REASONS, missing_counts
+from pipeline.search import find
+from pipeline.stages import (
+    Cost,
+    build,
+    connect,
+    cost_of,
+    decide,
+    finish,
+    load_plan,
+    save_plan,
+    survey,
+)
+from pipeline.validate import validate
+
+EXIT_WRONG_REQUEST = 2
+EXIT_FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 failed or incomplete, 2 a wrong request."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        return int(options.call(options))
+    except RecipeError as err:
+        return _complain(err, EXIT_WRONG_REQUEST)
+    except PipelineError as err:
+        return _complain(err, EXIT_FAILED)
+    except OSError as err:
+        return _complain(err, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _complain("stopped; what is built is kept: the same command with --resume goes on", 130)
+
+
+def _complain(problem: object, code: int) -> int:
+    print(f"sen12: error: {' '.join(str(problem).split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sen12", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"sen12-pipeline {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every shard and scene")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, call, text in (
+        ("plan", _plan, "decide everything and print the cost, before a spectral pixel is read"),
+        ("build", _build, "plan if need be, and build the dataset"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        _add_request(command)
+        command.set_defaults(call=call)
+    demo = commands.add_parser("demo", help="build a dataset from the embedded archive")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
+    demo.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine")
+    demo.set_defaults(call=_demo)
+    check = commands.add_parser("validate", help="check a finished dataset; prints one line per finding")
+    check.add_argument("dataset", type=Path)
+    check.set_defaults(call=_validate)
+    archive = commands.add_parser("archive", help="write the embedded archive (generated, not observed)")
+    archive.add_argument("folder", type=Path)
+    archive.set_defaults(call=_archive)
+    recipes = commands.add_parser("recipe", help="print a recipe, with overrides applied, or the names of all")
+    recipes.add_argument("recipe", nargs="?", help="name or YAML file")
+    _add_overrides(recipes)
+    recipes.set_defaults(call=_recipe)
+    return parser
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help=f"name ({', '.join(recipe_names())}) or YAML file")
+    command.add_argument("--places", required=True, help="inventory of dated polygons, or points as CSV or Parquet")
+    command.add_argument("--source", required=True, help="provider name, or path or URL of a STAC catalogue")
+    command.add_argument("--out", type=Path, help="folder of the dataset [the recipe's name]")
+    _add_overrides(command)
+    taken = command.add_mutually_exclusive_group()
+    taken.add_argument("--resume", action="store_true", help="go on with the same request's dataset in --out")
+    taken.add_argument("--overwrite", action="store_true", help="replace the dataset in --out")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine [0: none]")
+    where.add_argument("--scheduler", default="", help="address of a running Dask scheduler, tcp://host:8786")
+
+
+def _add_overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+        help="override a recipe value: dotted key, YAML value; may be repeated",
+    )  # fmt: skip
+
+
+def _request(options: argparse.Namespace) -> Request:
+    recipe = load_recipe(options.recipe, options.overrides)
+    return Request(recipe=recipe, places=options.places, source=options.source, out=options.out or Path(recipe.name))
+
+
+def _setting(options: argparse.Namespace) -> ClusterSetting:
+    if options.workers < 0:
+        raise RecipeError(f"--workers {options.workers} is negative")
+    return ClusterSetting(workers=options.workers, address=getattr(options, "scheduler", ""))
+
+
+def _existing(options: argparse.Namespace) -> Existing:
+    return "resume" if options.resume else "overwrite" if options.overwrite else "refuse"
+
+
+def _plan(options: argparse.Namespace) -> int:
+    request = _request(options)
+    with open_runner(_setting(options)) as runner:
+        _make_plan(request, _existing(options), runner)
+    print(f"plan: {request.out / 'plan.parquet'}; build it with the same command, `build` and --resume")
+    return 0
+
+
+def _build(options: argparse.Namespace) -> int:
+    request = _request(options)
+    with open_runner(_setting(options)) as runner:
+        _make_plan(request, _existing(options), runner)
+        return _build_plan(request, runner)
+
+
+def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
+    if check_folder(request, existing):
+        print(f"{request.out}: plan found")
+    else:
+        source = connect(request)
+        _say("search: places and scenes")
+        found = find(request, source)
+        print(f"{len(found.samples)} patches, {len(found.scenes)} scenes")
+        with _bar("survey") as progress:
+            scores = survey(found, request.recipe, source, runner, progress)
+        save_plan(request, decide(found, scores, request.recipe))
+    _print_cost(cost_of(load_plan(request.out), request.recipe))
+
+
+def _print_cost(cost: Cost) -> None:
+    left_out = f" ({cost.left_out} without any image left out)" if cost.left_out else ""
+    print(
+        f"{cost.patches} patches{left_out} in {cost.shards} files; {cost.windows} windows to read, "
+        f"{cost.read_bytes / 1e6:.1f} MB of pixels; {cost.stored_bytes / 1e6:.1f} MB before compression"
+    )
+
+
+def _build_plan(request: Request, runner: Runner) -> int:
+    decided = load_plan(request.out)
+    options = BuildOptions(root=request.out.resolve(), source=connect(request))
+    with _bar("build") as progress:
+        reports = build(decided, request.recipe, options, runner, progress)
+    ledger = finish(request.out, decided, request.recipe, reports)
+    unfinished = [report for report in reports if report.state != "done"]
+    written = Counter(row.modality for row in ledger if row.state == "written")
+    print(f"{request.out}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")
+    for (modality, reason), count in sorted(missing_counts(ledger).items()):
+        print(f"missing: {modality} {count} × {reason}: {REASONS.get(reason, 'see ledger.parquet')}")
+    if unfinished:
+        raise PipelineError(
+            f"{len(unfinished)} of {len(reports)} files are unfinished (first: {unfinished[0].error}); "
+            "the same command with --resume goes on"
+        )
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    _say("archive: generated, not observed")
+    request = demo_request(options.out)
+    out = request.out
+    with open_runner(_setting(options)) as runner:
+        _make_plan(request, "overwrite", runner)
+        code = _build_plan(request, runner)
+    _print_statistics(out)
+    shard = min((out / "all" / "S2L2A").glob("*.zarr.zip"))
+    print(f"preview: {out / 'preview.png'}\ncard: {out / 'README.md'}\n\nIn Python:")
+    print(
+        f'    from pipeline import open_shard\n    shard = open_shard("{shard}")\n    print(shard.bands.isel(sample=0))'
+    )
+    return code
+
+
+def _print_statistics(out: Path) -> None:
+    card = (out / "README.md").read_text(encoding="utf-8")
+    table = card.split("## Statistics over valid pixels\n\n")[1].split("\n\n")[0]
+    print(f"\nStatistics over valid pixels\n{table}\n")
+
+
+def _validate(options: argparse.Namespace) -> int:
+    findings = validate(options.dataset)
+    for finding in findings:
+        print(finding)
+    print(f"{options.dataset}: {len(findings)} findings")
+    return EXIT_FAILED if findings else 0
+
+
+def _archive(options: argparse.Namespace) -> int:
+    archive = write_archive(options.folder)
+    print(f"catalogue: {archive.catalog}\ninventory: {archive.inventory}\nevent: {archive.event_date}")
+    return 0
+
+
+def _recipe(options: argparse.Namespace) -> int:
+    if options.recipe is None:
+        print("\n".join(recipe_names()))
+    else:
+        print(recipe_to_yaml(load_recipe(options.recipe, options.overrides)), end="")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def _bar(stage: str) -> Iterator[Callable[[int, int], None]]:
+    with tqdm(desc=stage, unit="", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress

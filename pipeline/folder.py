@@ -1,0 +1,139 @@
+"""The dataset's folder: whose it is, whether it may be written, and what it was made from."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import __version__
+from pipeline.errors import LayoutError, RecipeError
+from pipeline.recipes import load_recipe, recipe_to_yaml
+from pipeline.records import Recipe
+
+Existing = Literal["refuse", "resume", "overwrite"]
+"""What to do with a folder that holds a dataset already."""
+
+MEMBERS = (
+    "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "scenes.parquet", "survey.parquet",
+    "plan.parquet", "ledger.parquet", "statistics.json", "README.md", "preview.png",
+    "all", "train", "val", "test", "receipts", "metadata",
+)  # fmt: skip
+"""Everything that a dataset's folder holds; nothing else in it is ever removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a user asks for."""
+
+    recipe: Recipe
+    places: str
+    """Path of the inventory or points file."""
+    source: str
+    """Provider name, or path or URL of a STAC catalogue."""
+    out: Path
+    """Folder of the dataset."""
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What the plan rests on besides the recipe, as provenance.json holds it."""
+        return {
+            "sen12_pipeline": __version__,
+            "source": _resolved(self.source),
+            "places": Path(self.places).name,
+            "places_sha256": _places_digest(Path(self.places)),
+        }
+
+
+def check_folder(request: Request, existing: Existing) -> bool:
+    """Return True when the folder holds a finished plan of the same request, to go on from.
+
+    Raises
+    ------
+    RecipeError
+        The folder is taken: by something else, or by another request, or no leave was given to go on.
+    """
+    out = request.out
+    if out.exists() and not out.is_dir():
+        raise RecipeError(f"--out {out} is a file; name a folder")
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    if not (out / "recipe.yaml").is_file() or not (out / "provenance.json").is_file():
+        raise RecipeError(f"--out {out} is not empty and holds no dataset of this program; name another folder")
+    if existing == "overwrite":
+        return False
+    difference = _difference(request)
+    if difference:
+        raise RecipeError(
+            f"--out {out} was made from another request ({difference}); use --overwrite or another folder"
+        )
+    if existing == "refuse":
+        raise RecipeError(f"--out {out} holds this dataset already; use --resume to go on or --overwrite to start anew")
+    return (out / "plan.parquet").is_file()
+
+
+def start_folder(request: Request) -> None:
+    """Make the folder the request's own: what an earlier dataset left in it is removed."""
+    clear_folder(request.out)
+    request.out.mkdir(parents=True, exist_ok=True)
+    (request.out / "recipe.yaml").write_text(recipe_to_yaml(request.recipe), encoding="utf-8")
+    text = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
+    (request.out / "provenance.json").write_text(text, encoding="utf-8")
+
+
+def clear_folder(out: Path) -> None:
+    """Remove the members of a dataset from `out`, and nothing else."""
+    for name in MEMBERS:
+        member = out / name
+        if member.is_dir():
+            shutil.rmtree(member)
+        else:
+            member.unlink(missing_ok=True)
+
+
+def read_recipe(root: Path) -> Recipe:
+    """Return the recipe that the dataset in `root` was made from; raises LayoutError if it is no dataset."""
+    if not (root / "recipe.yaml").is_file():
+        raise LayoutError(f"{root} holds no dataset: recipe.yaml is not there")
+    return load_recipe(str(root / "recipe.yaml"))
+
+
+def read_provenance(root: Path) -> dict[str, str]:
+    """Return provenance.json; raises LayoutError when it is absent or damaged."""
+    try:
+        content: dict[str, str] = json.loads((root / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise LayoutError(f"{root / 'provenance.json'} cannot be read") from err
+    return content
+
+
+def _difference(request: Request) -> str:
+    before = _flat(read_recipe(request.out).model_dump(mode="json"))
+    now = _flat(request.recipe.model_dump(mode="json"))
+    held, asked = read_provenance(request.out), request.provenance
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    changed += [key for key in ("source", "places_sha256") if held.get(key) != asked[key]]
+    return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} differ" if changed else ""
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _resolved(source: str) -> str:
+    return str(Path(source).resolve()) if "://" not in source and Path(source).exists() else source
+
+
+def _places_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as err:
+        raise RecipeError(f"places file {path} cannot be read; check --places") from err

@@ -1,0 +1,177 @@
+"""The stages of a dataset after the search: survey, decide, build, finish; each is one call for any driver."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.assemble import BuildOptions, build_shard
+from pipeline.catalog import Decided, read_decided, write_built, write_decided
+from pipeline.catalog.built import LedgerRow
+from pipeline.cluster import Runner
+from pipeline.errors import RecipeError
+from pipeline.folder import Request, start_folder
+from pipeline.plan.packing import Place, make_shards, pack
+from pipeline.plan.rows import plan_rows
+from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport
+from pipeline.report import write_card, write_preview
+from pipeline.search import Found, optical_candidates
+from pipeline.sources import Source, open_source
+from pipeline.survey import survey_batch, survey_batches
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with how many units of a stage are done, and how many there are."""
+
+SURVEY_THREADS = 8
+BUILD_ROUNDS = 3
+"""How often shards that a transient fault stopped are tried in one run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What building a plan will take."""
+
+    patches: int
+    """Samples that get a place in a file."""
+    left_out: int
+    """Samples without any image."""
+    shards: int
+    windows: int
+    """Raster windows to read: one per scene and band of every planned patch."""
+    read_bytes: int
+    """Decoded size of these windows at their bands' own resolution [bytes]."""
+    stored_bytes: int
+    """Size of the arrays before compression [bytes]."""
+
+
+def connect(request: Request) -> Source:
+    """Open the source that the request names."""
+    return open_source(request.source, request.recipe.collections)
+
+
+def survey(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
+    """Score every patch on every Sentinel-2 acquisition that could serve it, sorted by sample and time."""
+    batches = survey_batches(found.samples, optical_candidates(found, recipe))
+    scores: list[Score] = []
+    progress(0, len(batches))
+    task = partial(survey_batch, source=source)
+    for done, batch in enumerate(runner.run(task, batches, threads=SURVEY_THREADS), start=1):
+        scores += batch
+        progress(done, len(batches))
+    return sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition))
+
+
+def decide(found: Found, scores: Sequence[Score], recipe: Recipe) -> Decided:
+    """Make the plan; samples without any image get rows with reasons, but no place in a file.
+
+    Raises
+    ------
+    RecipeError
+        No sample has a usable image.
+    """
+    by_key = {(score.sample_id, score.acquisition): score for score in scores}
+    rows = plan_rows(found.samples, found.scenes, by_key, recipe)
+    served = _served(rows)
+    if not served:
+        reasons = sorted({row.reason for row in rows if row.reason})
+        raise RecipeError(
+            f"none of {len(found.samples)} patches has a usable image ({', '.join(reasons)}); "
+            "widen window.before and window.after, or raise max_cloud"
+        )
+    places = pack([sample for sample in found.samples if sample.id in served], recipe)
+    nowhere = Place(shard="", position=-1)
+    return Decided(
+        samples=found.samples,
+        events=found.events,
+        scenes=found.scenes,
+        scores=tuple(scores),
+        rows=tuple(rows),
+        places={sample.id: places.get(sample.id, nowhere) for sample in found.samples},
+    )
+
+
+def save_plan(request: Request, decided: Decided) -> None:
+    """Write recipe, provenance and the decided tables; what an earlier dataset left in the folder goes."""
+    start_folder(request)
+    write_decided(request.out, decided)
+
+
+def load_plan(root: Path) -> Decided:
+    """Read the decided tables of a dataset back."""
+    return read_decided(root)
+
+
+def shards_of(decided: Decided, recipe: Recipe) -> list[Shard]:
+    """Return every file that the plan asks for."""
+    events = {event.id: event for event in decided.events}
+    return make_shards(decided.samples, events, decided.places, decided.rows, recipe)
+
+
+def cost_of(decided: Decided, recipe: Recipe) -> Cost:
+    """Return what building will take, from the plan alone."""
+    shards = shards_of(decided, recipe)
+    windows = read_bytes = stored_bytes = 0
+    for shard in shards:
+        modality = MODALITIES[shard.modality]
+        frame = recipe.patch_size**2 * modality_itemsize(shard.modality) * len(shard.bands)
+        stored_bytes += frame * len(shard.samples) * shard.timesteps
+        for row in shard.rows:
+            assets = row.choice.assets if row.choice else ()
+            windows += sum(len(asset.hrefs) + bool(asset.mask_href) for asset in assets)
+            if assets:
+                read_bytes += sum(
+                    round((recipe.step / max(modality.band(band).resolution, recipe.resolution)) ** 2)
+                    * modality_itemsize(shard.modality)
+                    for band in shard.bands
+                )
+    left_out = sum(not decided.places[sample.id].shard for sample in decided.samples)
+    return Cost(
+        patches=len(decided.samples) - left_out,
+        left_out=left_out,
+        shards=len(shards),
+        windows=windows,
+        read_bytes=read_bytes,
+        stored_bytes=stored_bytes,
+    )
+
+
+def modality_itemsize(name: str) -> int:
+    """Return the bytes of one stored value."""
+    return {"int16": 2, "uint8": 1, "float16": 2, "float32": 4}[MODALITIES[name].dtype]
+
+
+def build(
+    decided: Decided, recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
+) -> list[ShardReport]:
+    """Build every shard that is not done; those that a transient fault stopped are tried again a few times."""
+    todo = shards_of(decided, recipe)
+    total, reports = len(todo), {}
+    progress(0, total)
+    task = partial(build_shard, recipe=recipe, options=options)
+    for _ in range(BUILD_ROUNDS):
+        for report in runner.run(task, todo, threads=1):
+            reports[report.path] = report
+            progress(sum(report.state == "done" for report in reports.values()), total)
+        todo = [shard for shard in todo if reports[shard.path].state != "done"]
+        if not todo:
+            break
+    return [reports[path] for path in sorted(reports)]
+
+
+def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:
+    """Write ledger, metadata, statistics, preview and card; returns the ledger."""
+    shards = shards_of(decided, recipe)
+    ledger, statistics = write_built(root, decided, shards, reports)
+    write_preview(root, decided, shards)
+    write_card(root, recipe, ledger, decided, statistics)
+    return ledger
+
+
+def _served(rows: Sequence[PlanRow]) -> set[str]:
+    imagery = {row.sample_id for row in rows if row.choice and MODALITIES[row.modality].is_series}
+    if any(MODALITIES[row.modality].is_series for row in rows):
+        return imagery
+    return {row.sample_id for row in rows if row.choice}
