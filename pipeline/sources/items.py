@@ -1,7 +1,8 @@
 """STAC item in, scene out: what providers call the same thing by different names is settled here and in `assets`."""
 
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,8 @@ from pipeline.sources import product_ids
 from pipeline.sources.assets import asset_href, dem_keys, sentinel1_keys, sentinel2_keys, stated_offset
 from pipeline.sources.footprints import item_outline
 from pipeline.sources.stac_item import StacItem, parse_item
+
+logger = logging.getLogger(__name__)
 
 _OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 _BASELINE = re.compile(r"^(\d{1,2})\.(\d{2})$")
@@ -46,6 +49,28 @@ def scene_from_item(item: Mapping[str, Any] | pystac.Item, product: Product, *, 
         raise ValueError(f"{product} is not in any catalogue")
     parsed = parse_item(item, location)
     return _READERS[product](parsed)
+
+
+def scenes_from_items(items: Iterable[tuple[Mapping[str, Any], str]], product: Product) -> list[Scene]:
+    """Translate (item, location) pairs; an item that cannot be used is left out with a warning that says why.
+
+    Raises
+    ------
+    SourceError
+        None of the items can be used; says why the first one cannot.
+    """
+    scenes: list[Scene] = []
+    refused: list[SourceError] = []
+    for item, location in items:
+        try:
+            scenes.append(scene_from_item(item, product, location=location))
+        except SourceError as err:
+            refused.append(err)
+    if refused and not scenes:
+        raise refused[0]
+    if refused:
+        logger.warning("%d of %d items left out, first: %s", len(refused), len(refused) + len(scenes), refused[0])
+    return scenes
 
 
 def _sentinel2(item: StacItem) -> Scene:

@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import Scene
 from pipeline.sources.contract import Query, Source
-from pipeline.sources.items import scene_from_item
+from pipeline.sources.items import scenes_from_items
 from pipeline.sources.transport import TIMEOUT_SECONDS, missing_collection, open_io, public_text, source_error
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def api_scenes(root: str, collection: str, query: Query) -> Sequence[Scene]:
         raise SourceError(f"{subject}: not a STAC answer: {public_text(err)}") from err
     if not items:
         _require_collection(root, collection)
-    return [scene_from_item(item, query.product) for item in items]
+    return scenes_from_items(((item, "") for item in items), query.product)
 
 
 def open_client(root: str) -> Client:

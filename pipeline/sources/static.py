@@ -10,7 +10,7 @@ from pystac_client.stac_api_io import StacApiIO
 
 from pipeline.records import Product, Scene
 from pipeline.sources.contract import Query
-from pipeline.sources.items import scene_from_item
+from pipeline.sources.items import scenes_from_items
 from pipeline.sources.transport import is_url, missing_collection, open_io, public_text, read_document
 
 
@@ -37,16 +37,15 @@ def _all_scenes(root: str, written: int, collection: str, product: Product) -> t
         there |= {owner} - {""}
         if owner == collection:
             items = _links(href, document, "item")
-            scenes += [_scene(item_href, collection, product, io) for item_href in items]
+            scenes += scenes_from_items((_item(item_href, collection, io) for item_href in items), product)
     if collection not in there:
         raise missing_collection(root, collection, there)
     return tuple(scenes)
 
 
-def _scene(href: str, collection: str, product: Product, io: StacApiIO) -> Scene:
+def _item(href: str, collection: str, io: StacApiIO) -> tuple[Mapping[str, Any], str]:
     document = read_document(href, io, subject=f"item {public_text(href)}")
-    owned = {**document, "collection": document.get("collection") or collection}
-    return scene_from_item(owned, product, location=href)
+    return {**document, "collection": document.get("collection") or collection}, href
 
 
 def _walk(root: str, io: StacApiIO) -> Iterator[tuple[str, Mapping[str, Any], str]]:
