@@ -69,7 +69,7 @@ def search(
     """Search per cluster of places and per stretch of time; `widened` takes in where negatives may lie."""
     grids = [_widened(sample.grid, recipe.places.margin) if widened else sample.grid for sample in samples]
     found: dict[tuple[str, str], Scene] = {}
-    for area, members in cluster_places([grid.footprint(patch) for patch in grids]):
+    for area, members in cluster_places(list(grid.footprints(grids))):
         for start, end in _stretches([samples[index] for index in members], product, recipe):
             for scene in source.search(Query(product=product, start=start, end=end, footprint=area)):
                 found[scene.collection, scene.id] = scene

@@ -63,7 +63,7 @@ def _samples_table(decided: Decided) -> pa.Table:
     places = [decided.places[sample.id] for sample in decided.samples]
     table = table.append_column("shard", pa.array([place.shard for place in places], pa.string()))
     table = table.append_column("position", pa.array([place.position for place in places], pa.int64()))
-    return with_geometry(table, [shapely.to_wkb(grid.footprint(sample.grid)) for sample in decided.samples])
+    return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in decided.samples]))))
 
 
 def _events_table(decided: Decided) -> pa.Table:

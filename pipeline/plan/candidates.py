@@ -41,7 +41,7 @@ def find_candidates(
     if not scenes or not samples:
         return found
     outlines = np.array(shapely.from_wkb([scene.footprint for scene in scenes]))
-    patches = np.array([grid.footprint(sample.grid) for sample in samples])
+    patches = grid.footprints([sample.grid for sample in samples])
     pairs = shapely.STRtree(outlines).query(patches, predicate="intersects")
     touching: dict[int, list[int]] = defaultdict(list)
     for patch_index, scene_index in pairs.T.tolist():
@@ -129,7 +129,9 @@ def _candidate(
     # Stable sorts, least important key first; newest processing wins between copies of one tile.
     ordered.sort(key=lambda member: member[1].extras.get("generated", ""), reverse=True)
     ordered.sort(key=lambda member: member[1].baseline, reverse=True)
-    ordered.sort(key=lambda member: (member[0] < WHOLE, member[1].epsg != patch_grid.epsg, -round(member[0], 3)))
+    ordered.sort(
+        key=lambda member: (member[0] < WHOLE, member[1].epsg != patch_grid.epsg, -round(min(member[0], WHOLE), 3))
+    )
     reach = shapely.area(shapely.union_all([part for _, _, part in ordered])) / shapely.area(patch)
     return Candidate(
         acquisition=acquisition,

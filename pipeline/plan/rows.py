@@ -1,5 +1,6 @@
 """From samples, scenes and scores to the plan's rows: a pure function of what was found and surveyed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -90,10 +91,9 @@ def _series_rows(
         start=series_window(events[0], recipe.window)[0],
         end=series_window(events[-1], recipe.window)[1],
         length=recipe.series_length,
-        max_bad=recipe.max_cloud if modality.product == "S2L2A" else 1.0 - WHOLE,
+        max_bad=recipe.max_cloud if modality.product == "S2L2A" else 1.0,
     )
-    images = [Image(name=c.acquisition, acquired=c.acquired, bad=_bad(sample, c, scores, modality)) for c in candidates]
-    series = select_series(images, request)
+    series = select_series(_images(sample, candidates, scores, modality), request)
     alternates = tuple(
         _choice(sample, by_name[image.name], scores, recipe, modality)
         for image in series.alternates[: recipe.alternates]
@@ -113,11 +113,17 @@ def _series_rows(
     return rows
 
 
-def _bad(sample: Sample, candidate: Candidate, scores: Scores, modality: Modality) -> float:
+def _images(sample: Sample, candidates: Sequence[Candidate], scores: Scores, modality: Modality) -> list[Image]:
+    """Return what the series may choose from: radar has to reach the whole patch, optical scenes are judged by score."""
     if modality.product != "S2L2A":
-        return 1.0 - candidate.reach
+        whole = [candidate for candidate in candidates if candidate.reach >= WHOLE]
+        return [Image(name=c.acquisition, acquired=c.acquired, bad=1.0 - c.reach) for c in whole]
+    return [Image(name=c.acquisition, acquired=c.acquired, bad=_bad(sample, c, scores)) for c in candidates]
+
+
+def _bad(sample: Sample, candidate: Candidate, scores: Scores) -> float:
     score = scores.get((sample.id, candidate.acquisition))
-    return 1.0 if score is None or score.error else score.bad
+    return math.inf if score is None or score.error else score.bad
 
 
 def _choice(sample: Sample, candidate: Candidate, scores: Scores, recipe: Recipe, modality: Modality) -> Choice:

@@ -54,7 +54,8 @@ def select_series(images: Iterable[Image], request: SeriesRequest) -> Series:
     """Choose the series.
 
     An image of the event's own day may show either state: it fills neither guaranteed place. When no usable image
-    exists before (or after) the last (first) event, one place stays empty and says so, unless the series has only one.
+    exists before the first (or after the last) event, one place stays empty and says so, unless the series has only
+    one. A series too short for all events takes what lies before the first and after the last one first.
     """
     offered = sorted(
         (image for image in images if request.start <= image.acquired < request.end),
@@ -96,12 +97,13 @@ def _unmet_guarantees(usable: Sequence[Image], request: SeriesRequest) -> list[R
 
 def _guaranteed(usable: Sequence[Image], request: SeriesRequest) -> list[Image]:
     chosen: list[Image] = []
-    for event in request.events:
-        before = [image for image in usable if _before(image, event)]
-        after = [image for image in usable if _after(image, event)]
-        nearest = ([before[-1]] if before else []) + ([after[0]] if after else [])
-        nearest.sort(key=lambda image: (_distance(image, event), image.acquired))
-        chosen += [image for image in nearest if image not in chosen]
+    for first, last in [(request.events[0], request.events[-1]), *zip(request.events, request.events, strict=True)]:
+        before = [image for image in usable if _before(image, first)][-1:]
+        after = [image for image in usable if _after(image, last)][:1]
+        nearest = [(_distance(image, first), image) for image in before]
+        nearest += [(_distance(image, last), image) for image in after]
+        nearest.sort(key=lambda pair: (pair[0], pair[1].acquired))
+        chosen += [image for _, image in nearest if image not in chosen]
     return chosen
 
 

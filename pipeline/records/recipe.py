@@ -54,7 +54,7 @@ class Places(Model):
         description="Left, bottom, right, top [m] that lattice ids and negatives are counted in; needs `crs`. "
         "Null takes the polygons' bounds, widened by `margin`.",
     )
-    margin: int = Field(default=8, ge=0, le=1000, description="Cells added around the polygons' bounds.")
+    margin: int = Field(default=8, ge=0, le=64, description="Cells added around the polygons' bounds.")
     negatives: float = Field(default=1.0, ge=0.0, description="Cells without polygons per annotated cell.")
     date: str | None = Field(
         default=None, description="Points file: date (YYYY-MM-DD) of rows that have none of their own."

@@ -182,7 +182,7 @@ def _snapped_outward(bounds: tuple[float, float, float, float], recipe: Recipe, 
         raise refusal(f"places.extent {list(bounds)} is empty: give left, bottom, right, top [m], left below right")
     step, anchor = recipe.step, recipe.anchor
     ix, iy = cell_indices([west + BORDER, east - BORDER], [south + BORDER, north - BORDER], step=step, anchor=anchor)
-    columns, rows = int(ix[1] - ix[0]) + 1 + 2 * margin, int(iy[1] - iy[0]) + 1 + 2 * margin
+    columns, rows = (max(int(axis[1] - axis[0]), 0) + 1 + 2 * margin for axis in (ix, iy))
     return Extent(origin=Cell(int(ix[0]) - margin, int(iy[0]) - margin), columns=columns, rows=rows)
 
 

@@ -1,0 +1,273 @@
+import shutil
+import sqlite3
+import zipfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
+
+from pipeline.errors import RecipeError
+from pipeline.records.recipe import Columns, Places
+from pipeline.sampling import read_inventory
+
+PLACES = Places(columns=Columns(id="id"))
+SQUARES = [box(10.0, 45.0, 10.001, 45.001), box(10.01, 45.0, 10.011, 45.001), box(10.02, 45.0, 10.021, 45.001)]
+DAYS = ["2020-03-01", "2019-05-06", "2020-03-01"]
+
+
+def slides(**columns) -> gpd.GeoDataFrame:
+    geometry = columns.pop("geometry", SQUARES)
+    crs = columns.pop("crs", 4326)
+    table = {"id": ["b", "c", "a"], "event_date": DAYS} | columns
+    return gpd.GeoDataFrame(
+        {key: value for key, value in table.items() if value is not None}, geometry=geometry, crs=crs
+    )
+
+
+def write(frame: gpd.GeoDataFrame, path: Path) -> Path:
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix == ".zip":
+        folder = path.parent / "unzipped"
+        folder.mkdir()
+        frame.to_file(folder / "slides.shp")
+        with zipfile.ZipFile(path, "w") as archive:
+            for part in folder.iterdir():
+                archive.write(part, part.name)
+    else:
+        frame.to_file(path)
+    return path
+
+
+def message(path: Path, places: Places = PLACES) -> str:
+    with pytest.raises(RecipeError) as caught:
+        read_inventory(path, places)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert path.name in text
+    return text
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.geojson", "a.shp", "a.shp.zip", "a.parquet"])
+@pytest.mark.parametrize("crs", [4326, 32632, 3857])
+def test_every_format_and_crs_gives_the_same_inventory(name, crs, tmp_path) -> None:
+    inventory = read_inventory(write(slides().to_crs(crs), tmp_path / name), PLACES)
+    assert inventory.name == "a"
+    assert [event.id for event in inventory.events] == ["c", "a", "b"]
+    assert [event.date for event in inventory.events] == [
+        datetime(2019, 5, 6, tzinfo=UTC), datetime(2020, 3, 1, tzinfo=UTC), datetime(2020, 3, 1, tzinfo=UTC),
+    ]  # fmt: skip
+    polygons = shapely.from_wkb([event.wkb for event in inventory.events])
+    for polygon, square in zip(polygons, [SQUARES[1], SQUARES[2], SQUARES[0]], strict=True):
+        assert polygon.symmetric_difference(square).area < 1e-11
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["2020-02-29"] * 3, "2020-02-29"),
+        (["2020-02-29T23:59:59"] * 3, "2020-02-29"),
+        (["2020-02-29 23:30:00-05:00"] * 3, "2020-03-01"),
+        (["2020-02-29T23:30:00Z"] * 3, "2020-02-29"),
+        (pd.to_datetime(["2020-02-29T12:00"] * 3), "2020-02-29"),
+        (pd.to_datetime(["2020-02-29T20:00"] * 3).tz_localize("America/Lima"), "2020-03-01"),
+        ([date(2020, 2, 29)] * 3, "2020-02-29"),
+    ],
+)
+def test_dates_of_every_kind_become_midnight_utc(values, expected, tmp_path) -> None:
+    inventory = read_inventory(write(slides(event_date=values), tmp_path / "a.parquet"), PLACES)
+    assert {event.date for event in inventory.events} == {datetime.fromisoformat(expected).replace(tzinfo=UTC)}
+    assert {type(event.date) for event in inventory.events} == {datetime}
+
+
+def test_without_an_id_column_rows_are_numbered_from_one(tmp_path) -> None:
+    inventory = read_inventory(write(slides(), tmp_path / "a.gpkg"), Places())
+    assert [event.id for event in inventory.events] == ["2", "1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"), [([7, 8, 9], "7 8 9"), ([7.0, 8.0, 9.5], "7 8 9.5"), (["007", "8", "x"], "007 8 x")]
+)
+def test_ids_are_text_as_a_person_would_write_them(ids, expected, tmp_path) -> None:
+    inventory = read_inventory(write(slides(id=ids), tmp_path / "a.parquet"), PLACES)
+    assert sorted(event.id for event in inventory.events) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("name", "region"),
+    [("Italy 2023.gpkg", "italy-2023"), ("Öst_1.shp.zip", "st-1"), ("v1.2.parquet", "v1-2"), ("ä.geojson", "places")],
+)
+def test_the_region_is_the_file_name_made_fit_for_ids(name, region, tmp_path) -> None:
+    assert read_inventory(write(slides(), tmp_path / name), PLACES).name == region
+
+
+def test_a_given_region_is_kept(tmp_path) -> None:
+    places = Places(columns=Columns(id="id"), region="hokkaido")
+    assert read_inventory(write(slides(), tmp_path / "a.gpkg"), places).name == "hokkaido"
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path) -> None:
+    frame = slides()
+    one = read_inventory(write(frame, tmp_path / "a.gpkg"), PLACES)
+    (tmp_path / "other").mkdir()
+    assert read_inventory(write(frame.iloc[[2, 0, 1]], tmp_path / "other/a.gpkg"), PLACES) == one
+
+
+def test_heights_are_dropped(tmp_path) -> None:
+    raised = shapely.force_3d(np.array(SQUARES, dtype=object), 100.0)
+    events = read_inventory(write(slides(geometry=list(raised)), tmp_path / "a.gpkg"), PLACES).events
+    assert not any(shapely.from_wkb(event.wkb).has_z for event in events)
+
+
+@pytest.mark.parametrize("crs", [4326, 32601, 3832])
+def test_a_polygon_across_the_antimeridian_is_cut_there_whatever_its_crs(crs, tmp_path) -> None:
+    lonlat = gpd.GeoSeries(
+        [Polygon([(179.99, -17.0), (-179.99, -17.0), (-179.99, -16.99), (179.99, -16.99)])], crs=4326
+    )
+    geometry = lonlat.to_crs(crs)
+    frame = gpd.GeoDataFrame({"event_date": ["2020-01-01"]}, geometry=geometry)
+    (event,) = read_inventory(write(frame, tmp_path / "a.gpkg"), Places()).events
+    polygon = shapely.from_wkb(event.wkb)
+    assert isinstance(polygon, MultiPolygon)
+    assert polygon.area == pytest.approx(2e-4)
+    assert (polygon.bounds[0], polygon.bounds[2]) == (-180.0, 180.0)
+
+
+def test_a_hole_that_touches_its_shell_in_a_projected_file_is_no_fault(tmp_path) -> None:
+    hole = [(5.1e5, 5e6), (5.1e5, 4.994e6), (5.108e5, 4.988e6)]
+    touching = Polygon([(5e5, 5e6), (5.2e5, 5e6), (5.1e5, 4.98e6)], [hole])
+    assert touching.is_valid
+    assert not gpd.GeoSeries([touching], crs=32632).to_crs(4326).is_valid.all()
+    frame = gpd.GeoDataFrame({"event_date": ["2020-01-01"]}, geometry=[touching], crs=32632)
+    assert len(read_inventory(write(frame, tmp_path / "a.gpkg"), Places()).events) == 1
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
+    text = message(tmp_path / "none.gpkg")
+    assert "none.gpkg does not exist: give the path" in text
+
+
+def test_an_unknown_kind_of_file_is_refused_with_the_known_ones(tmp_path) -> None:
+    (tmp_path / "a.kml").write_text("<kml/>")
+    assert "convert it to one of csv, parquet, geoparquet, gpkg, geojson, json, shp, zip" in message(tmp_path / "a.kml")
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.geojson", "a.shp", "a.zip", "a.parquet"])
+def test_an_unreadable_file_is_refused(name, tmp_path) -> None:
+    (tmp_path / name).write_text("{this is\nno such format")
+    assert "cannot be read" in message(tmp_path / name)
+
+
+def test_a_table_is_no_inventory(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text("id,event_date\n1,2020-01-01\n")
+    assert "holds no polygons" in message(tmp_path / "a.csv")
+
+
+def test_an_empty_inventory_is_refused(tmp_path) -> None:
+    (tmp_path / "a.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    assert "a.geojson is empty: an inventory needs at least one polygon" in message(tmp_path / "a.geojson")
+
+
+def test_several_layers_are_refused_by_name(tmp_path) -> None:
+    for layer in ("north", "south"):
+        slides().to_file(tmp_path / "a.gpkg", layer=layer)
+    assert "has layers north, south: export the one" in message(tmp_path / "a.gpkg")
+
+
+def test_a_missing_date_column_names_those_there_are_and_the_setting(tmp_path) -> None:
+    text = message(write(slides(event_date=None, when=DAYS), tmp_path / "a.gpkg"))
+    assert "has no column event_date; its columns are: id, when; use --set places.columns.date=NAME" in text
+
+
+def test_a_missing_id_column_names_the_setting(tmp_path) -> None:
+    text = message(write(slides(id=None), tmp_path / "a.gpkg"))
+    assert "has no column id; its columns are: event_date; use --set places.columns.id=NAME" in text
+
+
+@pytest.mark.parametrize("bad", ["2016", "2016-05", "20160501", "01.05.2016", "2016-13-01", "", None, "none", "soon"])
+def test_a_date_that_is_missing_or_not_iso_is_counted_and_shown(bad, tmp_path) -> None:
+    text = message(write(slides(event_date=["2020-01-01", bad, bad]), tmp_path / "a.parquet"))
+    assert "2 of 3 dates in column event_date are missing or not YYYY-MM-DD (first: event c, " in text
+    assert bad is None or f"{bad!r})" in text
+
+
+def test_numbers_are_no_dates(tmp_path) -> None:
+    text = message(write(slides(event_date=[20200101, 20200102, 20200103]), tmp_path / "a.parquet"))
+    assert "3 of 3 dates" in text
+    assert "20200101" in text
+
+
+def test_repeated_ids_are_counted_and_shown(tmp_path) -> None:
+    text = message(write(slides(id=["a", "b", "a"]), tmp_path / "a.gpkg"))
+    assert "1 of 3 rows repeat an id of column id (first: a); make ids unique, or" in text
+
+
+def test_rows_without_an_id_are_counted(tmp_path) -> None:
+    assert "2 of 3 rows have no id (first: row 2)" in message(
+        write(slides(id=["a", None, " "]), tmp_path / "a.parquet")
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, Polygon()])
+def test_a_null_or_empty_geometry_is_refused(nothing, tmp_path) -> None:
+    text = message(write(slides(geometry=[SQUARES[0], nothing, SQUARES[1]]), tmp_path / "a.parquet"))
+    assert "1 of 3 geometries are null or empty (first: event c)" in text
+
+
+@pytest.mark.parametrize("crs", [4326, 32632])
+def test_an_invalid_geometry_is_refused_with_the_reason(crs, tmp_path) -> None:
+    bow_tie = Polygon([(10.0, 45.0), (10.1, 45.1), (10.1, 45.0), (10.0, 45.1)])
+    text = message(write(slides(geometry=[SQUARES[0], bow_tie, bow_tie]).to_crs(crs), tmp_path / "a.gpkg"))
+    assert "2 of 3 geometries are invalid (first: event c: Self-intersection[" in text
+    assert "shapely.make_valid" in text
+
+
+@pytest.mark.parametrize("shape", [Point(10, 45), LineString([(10, 45), (11, 46)])])
+def test_a_geometry_that_is_no_polygon_is_refused(shape, tmp_path) -> None:
+    text = message(write(slides(geometry=[SQUARES[0], shape, SQUARES[1]]), tmp_path / "a.gpkg"))
+    assert f"1 of 3 geometries are not polygons (first: event c, a {shape.geom_type})" in text
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize("name", ["a.gpkg", "a.shp", "a.shp.zip", "a.parquet"])
+def test_a_file_without_a_crs_is_refused(name, tmp_path) -> None:
+    assert "has no CRS; set it" in message(write(slides(crs=None), tmp_path / name))
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize("undefined", [-1, 0])
+def test_a_geopackage_with_an_undefined_crs_is_refused(undefined, tmp_path) -> None:
+    path = write(slides(crs=None), tmp_path / "a.gpkg")
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE gpkg_contents SET srs_id = ?", (undefined,))
+        database.execute("UPDATE gpkg_geometry_columns SET srs_id = ?", (undefined,))
+    assert "has no CRS; set it" in message(path)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_geojson_without_a_crs_is_in_lonlat(tmp_path) -> None:
+    assert len(read_inventory(write(slides(crs=None), tmp_path / "a.geojson"), PLACES).events) == 3
+
+
+def test_swapped_axes_are_hinted_at(tmp_path) -> None:
+    swapped = [box(-17.0, 178.0, -16.9, 178.1), *SQUARES[:2]]
+    text = message(write(slides(geometry=swapped), tmp_path / "a.gpkg"))
+    assert "1 of 3 polygons leave longitude ±180 or latitude ±90 (first: event b, from -17 178)" in text
+    assert "not swapped" in text
+
+
+def test_metres_called_degrees_are_refused(tmp_path) -> None:
+    metres = slides(geometry=[box(5e5, 5e6, 5.1e5, 5.1e6)] * 3)
+    assert "3 of 3 polygons leave longitude" in message(write(metres, tmp_path / "a.gpkg"))
+
+
+def test_a_shapefile_that_lost_its_companions_is_unreadable(tmp_path) -> None:
+    write(slides(), tmp_path / "a.shp")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(tmp_path / "a.shp", tmp_path / "alone/a.shp")
+    assert "cannot be read" in message(tmp_path / "alone/a.shp")
