@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.layouts import LAYOUTS
 from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
-from pipeline.patches import Patch, PatchReader, resampling_of
+from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
 from pipeline.pixels.moments import moments_of
 from pipeline.receipts import find_receipt, plan_digest, save_receipt
 from pipeline.records import (
@@ -31,7 +31,7 @@ from pipeline.sources.window import Signer, open_reader
 
 logger = logging.getLogger(__name__)
 
-CLOUD_MASK_MODALITIES = frozenset({"S2L2A"})
+CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
 NO_DATA_CLASS = 6
 """Class of `cloud_mask` where nothing is known."""
 
@@ -155,11 +155,22 @@ def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchRepo
         raise
     except SourceError as err:
         return replace(report, state="missing", reason=str(Reason.UNREADABLE), detail=str(err))
-    canvas.put(row, patch)
-    valid = patch.valid_share(canvas.modality.nodata)
+    return _put(report, row, patch, canvas, patches.recipe.max_missing)
+
+
+def _put(report: PatchReport, row: PlanRow, patch: Patch, canvas: _Canvas, max_missing: float | None) -> PatchReport:
+    nodata = canvas.modality.nodata
+    valid = patch.valid_share(nodata)
+    report = replace(report, stretch=tuple(patch.stretch or ()), valid=valid)
     if valid == 0.0:
         return replace(report, state="missing", reason=str(Reason.EMPTY))
-    return replace(report, valid=valid)
+    if max_missing is None or valid == 1.0:
+        canvas.put(row, patch)
+        return report
+    if 1.0 - valid > max_missing or not patch.is_fillable(nodata):
+        return replace(report, state="missing", reason=str(Reason.TOO_MUCH_MISSING))
+    canvas.put(row, close_gaps(patch, canvas.modality))
+    return replace(report, filled=1.0 - valid)
 
 
 def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[PatchReport]) -> ShardContent:
@@ -179,6 +190,7 @@ def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[Pa
         northings=np.array([s.grid.top - half * s.grid.resolution for s in samples], np.float64),
         cloud_mask=canvas.cloud_mask,
         band_attributes=band_attributes(canvas.modality, recipe),
+        store=recipe.store,
         attributes={"layout": recipe.layout, "recipe": recipe.name, "modality": shard.modality},
     )
 
@@ -202,6 +214,8 @@ def _frames(
 def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
     """Return what a reader must know about `bands`: unit, no data, offset, resampling."""
     attributes: dict[str, Any] = {"units": modality.unit, **_MEANING[modality.name]}
+    if modality.dtype == "int16":
+        attributes["offset"] = recipe.offset
     if modality.nodata is not None:
         attributes["nodata"] = "NaN" if np.isnan(modality.nodata) else int(modality.nodata)
     if modality.product != "LABELS":
@@ -211,7 +225,13 @@ def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
 
 _GAMMA = {"quantity": "terrain-corrected gamma nought, 10 log10 of linear power"}
 _MEANING: dict[str, dict[str, Any]] = {
-    "S2L2A": {"quantity": "surface reflectance times 10000, without offset", "offset": 0},
+    "S2L2A": {"quantity": "surface reflectance times 10000, plus offset"},
+    "S2L1C": {"quantity": "top-of-atmosphere reflectance times 10000, plus offset"},
+    "S2RGB": {
+        "quantity": "picture of S2L2A: 2 to 98 % quantile of the image stretched to 1 to 255, lower end at most 1000, "
+        "upper end at least 2000; the ends of each image are in the metadata table"
+    },
+    "S1GRD": {**_GAMMA, "note": "gamma nought in place of the published sigma nought"},
     "SCL": {"quantity": "Sentinel-2 scene classification"},
     "S1ASC": {**_GAMMA, "orbit_state": "ascending"},
     "S1DSC": {**_GAMMA, "orbit_state": "descending"},

@@ -147,7 +147,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
         found = find(request, source)
         print(f"{len(found.samples)} patches, {len(found.scenes)} scenes")
         with _bar("survey") as progress:
-            scores = survey(found, request.recipe, source, runner, progress)
+            found, scores = survey(found, request.recipe, source, runner, progress)
         save_plan(request, decide(found, scores, request.recipe))
     _print_cost(cost_of(load_plan(request.out), request.recipe))
 

@@ -19,7 +19,7 @@ Existing = Literal["refuse", "resume", "overwrite"]
 MEMBERS = (
     "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "scenes.parquet", "survey.parquet",
     "plan.parquet", "ledger.parquet", "statistics.json", "README.md", "preview.png",
-    "all", "train", "val", "test", "receipts", "metadata",
+    "all", "train", "val", "test", "receipts", "metadata", "splits",
 )  # fmt: skip
 """Everything that a dataset's folder holds; nothing else in it is ever removed."""
 

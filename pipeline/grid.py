@@ -95,6 +95,11 @@ def epsg_of(crs: str) -> int:
     return int(code)
 
 
+def tile_epsg(tile: str) -> int:
+    """Return the EPSG code of an MGRS tile written as `T33TWM`: latitude bands from N on are north."""
+    return (32600 if tile[3] >= "N" else 32700) + int(tile[1:3])
+
+
 def is_far(lon: ArrayLike, *, epsg: int) -> NDArray[np.bool_]:
     """Tell which longitudes [degrees] lie more than `FARTHEST` from the central meridian of the zone."""
     return np.abs(wrap_longitude(np.asarray(lon, np.float64) - (epsg % 100 * 6.0 - 183.0))) > FARTHEST

@@ -1,7 +1,7 @@
 """One patch of one modality: read its assets, mosaic, harmonise, mask and scale them into stored values."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,14 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline import grid as grids
+from pipeline.errors import SourceError
 from pipeline.pixels.classification import cloud_mask_from_scl
+from pipeline.pixels.gaps import fill_nearest
 from pipeline.pixels.labels import rasterize_mask
 from pipeline.pixels.reflectance import apply_offset
+from pipeline.pixels.rgb import Stretch, stretch_of, to_rgb
 from pipeline.pixels.sar import power_to_db
-from pipeline.records import MODALITIES, AssetRef, Modality, Recipe, Resampling, Shard, ShardSample
+from pipeline.records import MODALITIES, S2_NODATA, AssetRef, Modality, Recipe, Resampling, Shard, ShardSample
 from pipeline.sources.window import RasterReader
 
 
@@ -25,12 +28,16 @@ class Patch:
     """(band, y, x) in the modality's dtype, no data as the modality marks it."""
     cloud_mask: NDArray[np.uint8] | None = None
     """(y, x) classes 0-6; Sentinel-2 only."""
+    stretch: Stretch | None = None
+    """What became 0 and 255; pictures only."""
 
     def valid_share(self, nodata: float | None) -> float:
         """Return the share of values with data [1]."""
-        if self.values.dtype.kind == "f":
-            return float(np.isfinite(self.values).mean())
-        return 1.0 if nodata is None else float((self.values != nodata).mean())
+        return float(_is_valid(self.values, nodata).mean())
+
+    def is_fillable(self, nodata: float | None) -> bool:
+        """Tell whether every band has a pixel to fill its gaps from."""
+        return bool(_is_valid(self.values, nodata).any(axis=(1, 2)).all())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +72,26 @@ def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
     return rule
 
 
+def close_gaps(patch: Patch, modality: Modality) -> Patch:
+    """Fill every pixel without data from the nearest valid pixel of its band; each band must have one."""
+    values = patch.values.copy()
+    for index, band in enumerate(patch.values):
+        values[index] = fill_nearest(band, _is_valid(band, modality.nodata))
+    return replace(patch, values=values)
+
+
+def _is_valid(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    if values.dtype.kind == "f":
+        return np.asarray(np.isfinite(values), np.bool_)
+    return np.ones(values.shape, np.bool_) if nodata is None else np.asarray(values != nodata, np.bool_)
+
+
 def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
     """Read Sentinel-2; the scene classification says which scene of the acquisition a pixel comes from."""
     grid, modality = sample.grid, patches.modality
     shape = (len(patches.shard.bands), grid.size, grid.size)
-    values = np.full(shape, modality.nodata, np.dtype(modality.dtype))
+    is_class = modality.name == "SCL"
+    values = np.zeros(shape, np.uint8) if is_class else np.full(shape, S2_NODATA, np.int16)
     classes = np.zeros(shape[1:], np.uint8)
     for asset in assets:
         open_pixels = classes == 0
@@ -82,13 +104,36 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
         classes[take] = found[take]
         for index, href in enumerate(asset.hrefs):
             read = patches.reader.read(href, grid, resampling=resampling_of(modality, patches.recipe))
-            stored = read if modality.name == "SCL" else apply_offset(read, take, offset=asset.offset)
+            stored = read if is_class else apply_offset(_as_numbers(read, href), take, offset=asset.offset)
             values[index][take] = stored[take]
-    return Patch(values=values, cloud_mask=cloud_mask_from_scl(classes))
+    return _finished(patches, values, cloud_mask_from_scl(classes))
+
+
+def _finished(patches: PatchReader, values: NDArray[Any], cloud_mask: NDArray[np.uint8]) -> Patch:
+    """Bring offset-free reflectance into what the modality stores."""
+    if patches.modality.name == "SCL":
+        return Patch(values=values, cloud_mask=cloud_mask)
+    valid = values != S2_NODATA
+    if patches.modality.name == "S2RGB":
+        stretch = stretch_of(values, valid.all(axis=0))
+        return Patch(values=np.where(valid, to_rgb(values, stretch), 0), cloud_mask=cloud_mask, stretch=stretch)
+    if patches.recipe.offset:
+        shifted = np.minimum(values.astype(np.int32) + patches.recipe.offset, np.iinfo(np.int16).max)
+        values = np.where(valid, shifted, S2_NODATA).astype(np.int16)
+    return Patch(values=values, cloud_mask=cloud_mask)
+
+
+def _as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np.int32]:
+    if read.dtype == np.uint16:
+        return read
+    if read.dtype.kind not in "iu":
+        raise SourceError(f"{href} holds {read.dtype}, not digital numbers")
+    return read.astype(np.int32)
 
 
 def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
-    return Patch(values=power_to_db(_float_mosaic(patches, assets, sample)))
+    decibel = power_to_db(_float_mosaic(patches, assets, sample))
+    return Patch(values=decibel.astype(patches.modality.dtype))
 
 
 def _read_elevation(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
@@ -115,6 +160,7 @@ def _rasterize_labels(patches: PatchReader, assets: Sequence[AssetRef], sample: 
 
 _READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Patch]] = {
     "S2L2A": _read_optical,
+    "S2L1C": _read_optical,
     "S1": _read_radar,
     "DEM": _read_elevation,
     "LABELS": _rasterize_labels,

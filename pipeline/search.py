@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 import shapely
 
 from pipeline import grid
 from pipeline.errors import RecipeError
 from pipeline.folder import Request
-from pipeline.plan.candidates import Candidate, find_candidates, scenes_with, series_window
-from pipeline.plan.rows import needed_bands
+from pipeline.plan.rows import needed_bands, radar_windows
+from pipeline.plan.windows import Interval, merged, windows_of
 from pipeline.records import MODALITIES, Event, PatchGrid, Product, Recipe, Sample, Scene
 from pipeline.sampling import negative_samples, read_places
 from pipeline.sources import Query, Source
@@ -37,7 +36,8 @@ def find(request: Request, source: Source) -> Found:
     recipe = request.recipe
     placement = read_places(request.places, recipe)
     samples = placement.samples
-    _require_dates(samples, request)
+    if recipe.window is not None:
+        _require_dates(samples, request)
     products = needed_products(recipe)
     scenes: list[Scene] = []
     if products:
@@ -58,7 +58,7 @@ def find(request: Request, source: Source) -> Found:
 
 def needed_products(recipe: Recipe) -> list[Product]:
     """Return the products that a source must supply, the one that places are judged by first."""
-    order: tuple[Product, ...] = ("S2L2A", "S1", "DEM")
+    order: tuple[Product, ...] = ("S2L2A", "S2L1C", "S1", "DEM")
     wanted = {modality.product for modality in recipe.wanted}
     return [product for product in order if product in wanted]
 
@@ -76,13 +76,6 @@ def search(
     return sorted(found.values(), key=lambda scene: (scene.acquired, scene.id))
 
 
-def optical_candidates(found: Found, recipe: Recipe) -> dict[str, tuple[Candidate, ...]]:
-    """Return the Sentinel-2 acquisitions that could serve each sample; none when the recipe has no Sentinel-2."""
-    bands = needed_bands("S2L2A", recipe)
-    optical = [scene for scene in found.scenes if scene.product == "S2L2A"] if bands else []
-    return find_candidates(found.samples, scenes_with(optical, bands, None), recipe.window)
-
-
 def _require_dates(samples: Sequence[Sample], request: Request) -> None:
     undated = [sample.id for sample in samples if sample.date is None]
     if undated:
@@ -96,8 +89,8 @@ def _require_scenes(product: Product, scenes: Sequence[Scene], samples: Sequence
     recipe = request.recipe
     modalities = [modality.name for modality in recipe.wanted if modality.product == product]
     if not scenes:
-        dates = sorted(sample.date for sample in samples if sample.date is not None)
-        when = f" between {dates[0] - _before(recipe):%Y-%m-%d} and {dates[-1] + _after(recipe):%Y-%m-%d}"
+        times = merged([interval for sample in samples for interval in windows_of(sample, recipe)])
+        when = f" between {times[0][0]:%Y-%m-%d} and {times[-1][1]:%Y-%m-%d}" if times else ""
         raise RecipeError(
             f"{request.places} lies outside the archive: {request.source} has no {product} scene over its "
             f"{len(samples)} patches{'' if product == 'DEM' else when}; check coordinates and dates, "
@@ -113,14 +106,6 @@ def _require_scenes(product: Product, scenes: Sequence[Scene], samples: Sequence
         )
 
 
-def _before(recipe: Recipe) -> timedelta:
-    return timedelta(days=recipe.window.before)
-
-
-def _after(recipe: Recipe) -> timedelta:
-    return timedelta(days=recipe.window.after)
-
-
 def _widened(patch: PatchGrid, cells: int) -> PatchGrid:
     side = patch.size * patch.resolution
     return PatchGrid(
@@ -132,19 +117,11 @@ def _widened(patch: PatchGrid, cells: int) -> PatchGrid:
     )
 
 
-def _stretches(
-    samples: Sequence[Sample], product: Product, recipe: Recipe
-) -> list[tuple[datetime | None, datetime | None]]:
+def _stretches(samples: Sequence[Sample], product: Product, recipe: Recipe) -> Sequence[Interval | tuple[None, None]]:
     if product == "DEM":
         return [(None, None)]
-    dates = {date for sample in samples for date in (sample.event_dates or (sample.date,)) if date is not None}
-    merged: list[tuple[datetime, datetime]] = []
-    for start, end in sorted(series_window(date, recipe.window) for date in dates):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return list(merged)
+    windows = radar_windows if product == "S1" else windows_of
+    return merged([interval for sample in samples for interval in windows(sample, recipe)])
 
 
 def _spatial_order(sample: Sample) -> tuple[str, int, int, int, str]:

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from pipeline.catalog.built import LedgerRow
 from pipeline.cluster import Runner
 from pipeline.errors import RecipeError
 from pipeline.folder import Request, start_folder
-from pipeline.plan.packing import Place, make_shards, pack
-from pipeline.plan.rows import plan_rows
+from pipeline.plan.majority import majority_grids
+from pipeline.plan.packing import NOWHERE, make_shards, pack
+from pipeline.plan.rows import optical_offer, plan_rows
 from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport
 from pipeline.report import write_card, write_preview
-from pipeline.search import Found, optical_candidates
+from pipeline.search import Found
 from pipeline.sources import Source, open_source
 from pipeline.survey import survey_batch, survey_batches
 
@@ -52,16 +54,43 @@ def connect(request: Request) -> Source:
     return open_source(request.source, request.recipe.collections)
 
 
-def survey(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
-    """Score every patch on every Sentinel-2 acquisition that could serve it, sorted by sample and time."""
-    batches = survey_batches(found.samples, optical_candidates(found, recipe))
+def survey(
+    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress
+) -> tuple[Found, list[Score]]:
+    """Score every patch on every Sentinel-2 acquisition that could serve it, sorted by sample and time.
+
+    Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
+    zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
+    """
+    scores = _score(found, recipe, source, runner, progress)
+    if recipe.seasons is None or recipe.places.crs is not None:
+        return found, scores
+    moved = majority_grids(found.samples, found.scenes, _by_key(scores), recipe)
+    if not moved:
+        return found, scores
+    again = _score(replace(found, samples=tuple(moved.values())), recipe, source, runner, progress)
+    kept = [score for score in scores if score.sample_id not in moved]
+    samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
+    return replace(found, samples=samples), sorted((*kept, *again), key=_score_order)
+
+
+def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
+    batches = survey_batches(found.samples, optical_offer(found.samples, found.scenes, recipe))
     scores: list[Score] = []
     progress(0, len(batches))
     task = partial(survey_batch, source=source)
     for done, batch in enumerate(runner.run(task, batches, threads=SURVEY_THREADS), start=1):
         scores += batch
         progress(done, len(batches))
-    return sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition))
+    return sorted(scores, key=_score_order)
+
+
+def _score_order(score: Score) -> tuple[str, datetime, str]:
+    return (score.sample_id, score.acquired, score.acquisition)
+
+
+def _by_key(scores: Sequence[Score]) -> dict[tuple[str, str], Score]:
+    return {(score.sample_id, score.acquisition): score for score in scores}
 
 
 def decide(found: Found, scores: Sequence[Score], recipe: Recipe) -> Decided:
@@ -72,24 +101,22 @@ def decide(found: Found, scores: Sequence[Score], recipe: Recipe) -> Decided:
     RecipeError
         No sample has a usable image.
     """
-    by_key = {(score.sample_id, score.acquisition): score for score in scores}
-    rows = plan_rows(found.samples, found.scenes, by_key, recipe)
-    served = _served(rows)
+    rows = plan_rows(found.samples, found.scenes, _by_key(scores), recipe)
+    served = _served(rows, recipe)
     if not served:
         reasons = sorted({row.reason for row in rows if row.reason})
         raise RecipeError(
             f"none of {len(found.samples)} patches has a usable image ({', '.join(reasons)}); "
-            "widen window.before and window.after, or raise max_cloud"
+            "look farther in time, or raise max_cloud"
         )
     places = pack([sample for sample in found.samples if sample.id in served], recipe)
-    nowhere = Place(shard="", position=-1)
     return Decided(
         samples=found.samples,
         events=found.events,
         scenes=found.scenes,
         scores=tuple(scores),
         rows=tuple(rows),
-        places={sample.id: places.get(sample.id, nowhere) for sample in found.samples},
+        places={sample.id: places.get(sample.id, NOWHERE) for sample in found.samples},
     )
 
 
@@ -170,8 +197,10 @@ def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[Shard
     return ledger
 
 
-def _served(rows: Sequence[PlanRow]) -> set[str]:
-    imagery = {row.sample_id for row in rows if row.choice and MODALITIES[row.modality].is_series}
+def _served(rows: Sequence[PlanRow], recipe: Recipe) -> set[str]:
+    """Return the samples that get a place in a file."""
+    if recipe.complete:
+        return {row.sample_id for row in rows} - {row.sample_id for row in rows if row.choice is None}
     if any(MODALITIES[row.modality].is_series for row in rows):
-        return imagery
+        return {row.sample_id for row in rows if row.choice and MODALITIES[row.modality].is_series}
     return {row.sample_id for row in rows if row.choice}

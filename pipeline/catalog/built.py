@@ -7,16 +7,11 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
-import numpy as np
-import pandas as pd
-import shapely
-from shapely.geometry.base import BaseGeometry
-
-from pipeline import grid
 from pipeline.catalog.codec import to_table, write_table
 from pipeline.catalog.decided import Decided
-from pipeline.records import Moments, PatchReport, PlanRow, Sample, Shard, ShardReport
+from pipeline.catalog.metadata import write_metadata
+from pipeline.plan.packing import ALL
+from pipeline.records import Moments, PatchReport, PlanRow, Shard, ShardReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +32,8 @@ class LedgerRow:
     scene_ids: tuple[str, ...]
     valid: float
     """Share of values with data [1]."""
+    filled: float
+    """Share of values that were filled from the nearest valid pixel [1]."""
     cloud: float | None
     """Share of the patch under cloud [1], from the survey."""
 
@@ -46,9 +43,6 @@ Ledger = Sequence[LedgerRow]
 Statistics = dict[str, dict[str, dict[str, Any]]]
 """Modality to band to count, mean, std, min and max over valid pixels."""
 
-
-HALF_TURN = 180.0
-"""Corners further apart [degrees] lie on both sides of the antimeridian."""
 
 CLASS_MODALITIES = frozenset({"SCL"})
 """Modalities of class numbers, whose mean says nothing."""
@@ -60,7 +54,8 @@ def write_built(
     """Write ledger.parquet, metadata/*.parquet and statistics.json; returns ledger and statistics."""
     ledger = make_ledger(decided, shards, reports)
     write_table(root / "ledger.parquet", to_table(ledger, LedgerRow))
-    _write_metadata(root, decided, shards, ledger)
+    write_metadata(root, decided, shards, reports)
+    _write_splits(root, shards)
     statistics = band_statistics(shards, reports)
     _write_text(root / "statistics.json", json.dumps(statistics, indent=1, allow_nan=False) + "\n")
     return ledger, statistics
@@ -128,90 +123,22 @@ def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
         acquisition=patch.acquisition,
         scene_ids=patch.scene_ids,
         valid=patch.valid,
+        filled=patch.filled,
         cloud=patch.cloud,
     )
 
 
-def _write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], ledger: Ledger) -> None:
-    frames: dict[str, list[dict[str, Any]]] = {}
-    written = {(row.shard, row.sample_id, row.timestep) for row in ledger if row.state == "written"}
-    samples = {sample.id: sample for sample in decided.samples}
-    reference = _reference_modality(shards)
+def _write_splits(root: Path, shards: Sequence[Shard]) -> None:
+    """Write splits/{prefix}_{split}.txt: bare file names, ascending, one a line; the prefix stands before the split."""
+    names: dict[str, set[str]] = {}
     for shard in shards:
-        if shard.modality == reference:
-            rows = _metadata_rows(shard, samples)
-            held = [row for row in rows if (shard.path, row["sample_id"], row["time_id"]) in written]
-            frames.setdefault(shard.split, []).extend(held)
-    for split, rows in frames.items():
-        if not rows:
-            continue
-        path = root / "metadata" / f"{split}_metadata.parquet"
+        if shard.split != ALL:
+            prefix = shard.name.split(shard.split)[0].rstrip("_-") or "files"
+            names.setdefault(f"{prefix}_{shard.split}.txt", set()).add(f"{shard.name}.zarr.zip")
+    for file, held in names.items():
+        path = root / "splits" / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        _metadata_frame(rows).to_parquet(temporary, schema_version="1.0.0")
-        temporary.replace(path)
-
-
-def _reference_modality(shards: Sequence[Shard]) -> str:
-    """Return the modality that metadata rows describe: Sentinel-2 where there is one, as in v1.1."""
-    present = list(dict.fromkeys(shard.modality for shard in shards))
-    return "S2L2A" if "S2L2A" in present else present[0] if present else ""
-
-
-def _metadata_frame(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
-    frame = pd.DataFrame(rows).sort_values(["sample_id", "time_id"], kind="stable").set_index("idx")
-    frame["time"] = frame["time"].astype("datetime64[ns]")
-    # v1.1 squares have five vertices, in EPSG:4326.
-    return gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
-
-
-def _metadata_rows(shard: Shard, samples: dict[str, Sample]) -> list[dict[str, Any]]:
-    positions = {sample.id: index for index, sample in enumerate(shard.samples)}
-    rows = []
-    for row in shard.rows:
-        sample, choice = samples[row.sample_id], row.choice
-        if choice is None:
-            continue
-        rows.append(
-            {
-                "idx": f"{row.sample_id}_{row.timestep}",
-                "sample_id": row.sample_id,
-                "time_id": row.timestep,
-                "time": choice.acquired.replace(tzinfo=None),
-                "tile_id": choice.tile,
-                "geometry": _square(sample),
-                "tile_crs": _tile_epsg(choice.tile, sample),
-                "file": f"{shard.name}.zarr.zip",
-                "sample_crs": sample.grid.epsg,
-                "position": positions[row.sample_id],
-                "file_id": choice.file_id,
-                "orbit": choice.relative_orbit,
-                "cloud": choice.cloud,
-                "bad": choice.bad,
-                "baseline": choice.baseline,
-                "offset_rule": choice.offset_rule,
-                "is_annotated": sample.is_annotated,
-            }
-        )
-    return rows
-
-
-def _square(sample: Sample) -> BaseGeometry:
-    """Return the patch's outline as v1.1 has it: the four corners in lon/lat, in the order of `shapely.box`."""
-    left, bottom, right, top = sample.grid.bounds
-    lon, lat = grid.to_lonlat(
-        easting=[right, right, left, left], northing=[bottom, top, top, bottom], epsg=sample.grid.epsg
-    )
-    if np.ptp(lon) > HALF_TURN:
-        return grid.footprint(sample.grid)
-    return shapely.Polygon(np.column_stack([lon, lat]))
-
-
-def _tile_epsg(tile: str, sample: Sample) -> int:
-    if len(tile) < len("T33TWM"):
-        return sample.grid.epsg
-    north = tile[3] >= "N"
-    return (32600 if north else 32700) + int(tile[1:3])
+        _write_text(path, "".join(f"{name}\n" for name in sorted(held)))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -43,7 +43,7 @@ def read_decided(root: Path) -> Decided:
     samples = read_table(root / "samples.parquet")
     events = read_table(root / "events.parquet")
     scenes = read_table(root / "scenes.parquet")
-    shards, positions = samples["shard"].to_pylist(), samples["position"].to_pylist()
+    columns = [samples[name].to_pylist() for name in ("split", "shard", "position")]
     records = from_table(samples, Sample)
     return Decided(
         samples=tuple(records),
@@ -52,8 +52,8 @@ def read_decided(root: Path) -> Decided:
         scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
         places={
-            sample.id: Place(shard=shard, position=position)
-            for sample, shard, position in zip(records, shards, positions, strict=True)
+            sample.id: Place(split=split, shard=shard, position=position)
+            for sample, split, shard, position in zip(records, *columns, strict=True)
         },
     )
 
@@ -61,6 +61,7 @@ def read_decided(root: Path) -> Decided:
 def _samples_table(decided: Decided) -> pa.Table:
     table = to_table(decided.samples, Sample)
     places = [decided.places[sample.id] for sample in decided.samples]
+    table = table.append_column("split", pa.array([place.split for place in places], pa.string()))
     table = table.append_column("shard", pa.array([place.shard for place in places], pa.string()))
     table = table.append_column("position", pa.array([place.position for place in places], pa.int64()))
     return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in decided.samples]))))

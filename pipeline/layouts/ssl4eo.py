@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -29,6 +29,15 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 TIME_ATTRIBUTES = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
 
 NO_TIME = np.datetime64("NaT", "ns")
+
+
+Store = Literal["chunked", "published"]
+"""One patch and time per chunk under zstd 3 bitshuffle, or as the published files: all patches of a time, lz4 5."""
+
+CODECS: Mapping[Store, Blosc] = {
+    "chunked": Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE, blocksize=0),
+    "published": Blosc(cname="lz4", clevel=5, shuffle=Blosc.SHUFFLE, blocksize=0),
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +68,7 @@ class ShardContent:
     """Attributes of `bands`: unit, no data, offset, resampling."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the group."""
+    store: Store = "chunked"
 
 
 def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
@@ -113,8 +123,8 @@ def _encode(content: ShardContent) -> dict[str, bytes]:
     blosc.use_threads = False
     held: dict[str, Buffer] = {}
     group = zarr.create_group(MemoryStore(held), zarr_format=2, attributes=dict(content.attributes))
-    for name, (dims, values, attributes) in sorted(_variables(content).items()):
-        _write_array(group, name, dims, values, attributes)
+    for name, variable in sorted(_variables(content).items()):
+        _write_array(group, name, variable, content.store)
     zarr.consolidate_metadata(group.store, zarr_format=2)
     entries = {key: held[key].to_bytes() for key in sorted(held)}
     return {key: _canonical_json(value) if key.rsplit("/")[-1][0] == "." else value for key, value in entries.items()}
@@ -124,13 +134,19 @@ def _canonical_json(text: bytes) -> bytes:
     return json.dumps(json.loads(text), sort_keys=True, indent=1).encode()
 
 
-def _variables(content: ShardContent) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
+class _Variable(NamedTuple):
+    dims: tuple[str, ...]
+    values: NDArray[Any]
+    attributes: dict[str, Any]
+
+
+def _variables(content: ShardContent) -> dict[str, _Variable]:
     samples, times, _, height, width = content.bands.shape
     sample_ids = np.array(content.sample_ids, dtype=np.str_)
     steps = np.arange(times, dtype=np.int64)
     frame_ids = [[f"{sample}_{step}" for step in steps] for sample in content.sample_ids]
     series = ("sample", "time")
-    variables: dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]] = {
+    plain: dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]] = {
         "bands": ((*series, "band", "y", "x"), content.bands, dict(content.band_attributes)),
         "band": (("band",), np.array(content.band_names, dtype=np.str_), {}),
         "sample": (("sample",), sample_ids, {}),
@@ -147,8 +163,8 @@ def _variables(content: ShardContent) -> dict[str, tuple[tuple[str, ...], NDArra
         "y_": (("sample", "y"), content.northings, {}),
     }
     if content.cloud_mask is not None:
-        variables["cloud_mask"] = ((*series, "y", "x"), content.cloud_mask, dict(CLOUD_MASK_ATTRIBUTES))
-    return variables
+        plain["cloud_mask"] = ((*series, "y", "x"), content.cloud_mask, dict(CLOUD_MASK_ATTRIBUTES))
+    return {name: _Variable(*parts) for name, parts in plain.items()}
 
 
 CLOUD_MASK_ATTRIBUTES = {
@@ -157,19 +173,23 @@ CLOUD_MASK_ATTRIBUTES = {
 }
 
 
-def _write_array(
-    group: zarr.Group, name: str, dims: tuple[str, ...], values: NDArray[Any], attributes: dict[str, Any]
-) -> None:
-    per_patch = name in {"bands", "cloud_mask"}
+def _chunks(name: str, values: NDArray[Any], store: Store) -> tuple[int, ...]:
+    if name not in {"bands", "cloud_mask"}:
+        return values.shape
+    return (values.shape[0] if store == "published" else 1, 1, *values.shape[2:])
+
+
+def _write_array(group: zarr.Group, name: str, variable: _Variable, store: Store) -> None:
+    values = variable.values
     array = group.create_array(
         name,
         shape=values.shape,
         dtype=values.dtype,
-        chunks=(1, 1, *values.shape[2:]) if per_patch else values.shape,
-        compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE, blocksize=0),
+        chunks=_chunks(name, values, store),
+        compressors=CODECS[store],
         fill_value=np.nan if values.dtype.kind == "f" else None,
         order="C",
-        attributes={**attributes, "_ARRAY_DIMENSIONS": list(dims)},
+        attributes={**variable.attributes, "_ARRAY_DIMENSIONS": list(variable.dims)},
         # A chunk that is left out reads as uninitialised memory under zarr 2 where the fill value is null.
         config={"write_empty_chunks": True},
     )

@@ -1,17 +1,17 @@
 """Which acquisitions could fill a patch: footprints against patches, frames and tiles joined into passes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from pipeline import grid
+from pipeline.plan.windows import Interval
 from pipeline.records import AssetRef, Choice, PatchGrid, Sample, Scene, Score
-from pipeline.records.recipe import Window
 
 WHOLE = 0.999
 """Share of a patch that footprints must reach to count as the whole: their outlines are simplified."""
@@ -28,15 +28,13 @@ class Candidate:
     """Share of the patch inside the scenes' footprints [1]."""
 
 
-def series_window(date: datetime, window: Window) -> tuple[datetime, datetime]:
-    """Return the half-open interval that images for an event on the day `date` are taken from."""
-    return date - timedelta(days=window.before), date + timedelta(days=window.after + 1)
+Windows = Callable[[Sample], tuple[Interval, ...]]
 
 
 def find_candidates(
-    samples: Sequence[Sample], scenes: Sequence[Scene], window: Window | None
+    samples: Sequence[Sample], scenes: Sequence[Scene], windows: Windows | None
 ) -> dict[str, tuple[Candidate, ...]]:
-    """Return the candidates of every sample, oldest first; `window` None takes scenes of any date."""
+    """Return the candidates of every sample, oldest first; `windows` None takes scenes of any date."""
     found: dict[str, tuple[Candidate, ...]] = {sample.id: () for sample in samples}
     if not scenes or not samples:
         return found
@@ -48,7 +46,10 @@ def find_candidates(
         touching[patch_index].append(scene_index)
     for patch_index, scene_indices in touching.items():
         sample = samples[patch_index]
-        inside = [index for index in scene_indices if _is_in_window(scenes[index], sample, window)]
+        inside = scene_indices
+        if windows is not None:
+            intervals = windows(sample)
+            inside = [index for index in scene_indices if _is_inside(scenes[index].acquired, intervals)]
         found[sample.id] = _join_passes(sample.grid, patches[patch_index], scenes, outlines, inside)
     return found
 
@@ -72,6 +73,34 @@ def to_choice(candidate: Candidate, bands: Sequence[str], score: Score | None, *
     )
 
 
+def partnered(optical: Sequence[Candidate], level1c: Sequence[Candidate]) -> list[Candidate]:
+    """Return the Level-2A candidates that have a Level-1C partner of the same datatake and tile.
+
+    Tiles without a partner are left out of the mosaic; a candidate whose best tile has none is left out whole.
+    """
+    partners = {candidate.acquisition: {scene.tile for scene in candidate.scenes} for candidate in level1c}
+    kept = []
+    for candidate in optical:
+        tiles = partners.get(candidate.acquisition, set())
+        if candidate.scenes[0].tile in tiles:
+            scenes = tuple(scene for scene in candidate.scenes if scene.tile in tiles)
+            kept.append(replace(candidate, scenes=scenes))
+    return kept
+
+
+def level1c_choice(optical: Candidate, level1c: Candidate, bands: Sequence[str], mask: str) -> Choice:
+    """Return the Level-1C partner of a Level-2A candidate; Level-2A's classification says where it is valid."""
+    partners: dict[str, Scene] = {}
+    for scene in level1c.scenes:
+        partners.setdefault(scene.tile, scene)
+    pairs = [(partners[scene.tile], scene) for scene in optical.scenes]
+    choice = to_choice(replace(level1c, scenes=tuple(partner for partner, _ in pairs)), bands, None)
+    assets = tuple(
+        replace(asset, mask_href=scene.hrefs[mask]) for asset, (_, scene) in zip(choice.assets, pairs, strict=True)
+    )
+    return replace(choice, assets=assets)
+
+
 def scenes_with(scenes: Iterable[Scene], bands: Sequence[str], orbit_state: str | None) -> list[Scene]:
     """Return the scenes that have all of `bands` and, for radar, the pass direction."""
     return [
@@ -91,15 +120,8 @@ def _asset(scene: Scene, bands: Sequence[str], mask: str) -> AssetRef:
     )
 
 
-def _is_in_window(scene: Scene, sample: Sample, window: Window | None) -> bool:
-    if window is None:
-        return True
-    if sample.date is None:
-        return False
-    start, end = series_window(sample.date, window)
-    if sample.event_dates:
-        end = max(end, series_window(sample.event_dates[-1], window)[1])
-    return start <= scene.acquired < end
+def _is_inside(moment: datetime, intervals: tuple[Interval, ...]) -> bool:
+    return any(start <= moment < end for start, end in intervals)
 
 
 def _join_passes(

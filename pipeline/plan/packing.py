@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from pipeline.records import Event, PlanRow, Recipe, Sample, Shard, ShardSample
 
-SPLIT = "all"
+ALL = "all"
 """Folder of a dataset whose splits are id lists made later."""
 
 
@@ -13,21 +14,47 @@ SPLIT = "all"
 class Place:
     """Where a sample lies in the store."""
 
+    split: str
+    """Folder: train, val, test or all; empty when the sample is in no file."""
     shard: str
     """File name without suffix; empty when the sample is in no file."""
     position: int
     """Index along the sample axis; -1 when the sample is in no file."""
 
 
+NOWHERE = Place(split="", shard="", position=-1)
+
+
 def pack(samples: Sequence[Sample], recipe: Recipe) -> dict[str, Place]:
-    """Give every sample its file and its place in it; samples keep their order, the last file may be short."""
-    return {
-        sample.id: Place(
-            shard=f"{recipe.name}_{SPLIT}_{index // recipe.samples_per_shard + 1:06d}",
-            position=index % recipe.samples_per_shard,
-        )
-        for index, sample in enumerate(samples)
-    }
+    """Give every sample its folder, its file and its place in it; the last file of a folder may be short.
+
+    `local` keeps the samples' order, so that neighbours share scenes; `shuffled` orders them by a hash of seed and
+    id. A sample's split depends on seed and id alone: more samples never move one from train to val.
+    """
+    ordered = list(samples)
+    if recipe.packing == "shuffled":
+        ordered.sort(key=lambda sample: (_draw(recipe, "packing", sample.id), sample.id))
+    counts: dict[str, int] = {}
+    places = {}
+    for sample in ordered:
+        split = _split(sample.id, recipe)
+        index = counts.get(split, 0)
+        counts[split] = index + 1
+        number, position = divmod(index, recipe.samples_per_shard)
+        places[sample.id] = Place(split=split, shard=recipe.file_name_of(split, number + 1), position=position)
+    return places
+
+
+def _split(sample_id: str, recipe: Recipe) -> str:
+    if recipe.split is None:
+        return ALL
+    return "val" if _draw(recipe, "split", sample_id) < recipe.split.val else "train"
+
+
+def _draw(recipe: Recipe, purpose: str, sample_id: str) -> float:
+    """Return a number from 0 to below 1 that depends on seed, purpose and id alone."""
+    digest = blake2b(f"{recipe.seed}|{purpose}|{sample_id}".encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "little") / 2.0**64)
 
 
 def make_shards(
@@ -52,7 +79,7 @@ def make_shards(
         shards.append(
             Shard(
                 name=name,
-                split=SPLIT,
+                split=places[held[0].id].split,
                 modality=modality,
                 bands=recipe.bands_of(modality),
                 samples=tuple(_shard_sample(sample, events) for sample in held),

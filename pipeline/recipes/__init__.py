@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.records import Recipe
+from pipeline.records.recipe import SEASON_PRESETS
 
 Overrides = Mapping[str, Any] | Sequence[str]
 
@@ -37,6 +38,8 @@ def load_recipe(name: str, overrides: Overrides = ()) -> Recipe:
         No such recipe, not YAML, an unknown key (with the likely one), or a value out of range.
     """
     tree = _read(name)
+    if isinstance(tree.get("seasons"), str):
+        tree["seasons"] = dict(SEASON_PRESETS.get(tree["seasons"], {})) or tree["seasons"]
     for key, value in parse_overrides(overrides).items():
         _set(tree, key, value)
     return recipe_from_tree(tree, where=f"recipe {name}")

@@ -12,7 +12,7 @@ from pipeline.errors import RecipeError
 S2_NODATA = -32768
 """No data of stored Sentinel-2 digital numbers; declared in an attribute of ours, never as `_FillValue`."""
 
-Product = Literal["S2L2A", "S1", "DEM", "LABELS"]
+Product = Literal["S2L2A", "S2L1C", "S1", "DEM", "LABELS"]
 """What a provider is asked for; several modalities may be cut from one product."""
 
 Resampling = Literal["nearest", "bilinear", "cubic", "average"]
@@ -43,7 +43,8 @@ class Modality:
     is_series: bool = True
     """True: a time axis of the series' length. False: static, a time axis of 1."""
     orbit_state: str | None = None
-    """Sentinel-1 only: the pass direction that this modality keeps; 'unknown' where the item does not say."""
+    """Sentinel-1 only: the pass direction that this modality keeps; 'unknown' where the item does not say, None for
+    any."""
 
     @property
     def band_names(self) -> tuple[str, ...]:
@@ -63,6 +64,9 @@ def _bands(**resolutions: int) -> tuple[Band, ...]:
 
 
 _S2L2A_BANDS = _bands(B01=60, B02=10, B03=10, B04=10, B05=20, B06=20, B07=20, B08=10, B8A=20, B09=60, B11=20, B12=20)
+_S2L1C_BANDS = _bands(
+    B01=60, B02=10, B03=10, B04=10, B05=20, B06=20, B07=20, B08=10, B8A=20, B09=60, B10=60, B11=20, B12=20
+)
 _S1_BANDS = _bands(vv=10, vh=10)
 
 
@@ -76,6 +80,15 @@ def _sentinel1(name: str, orbit_state: str) -> Modality:
 MODALITIES: dict[str, Modality] = {
     "S2L2A": Modality(
         name="S2L2A", product="S2L2A", bands=_S2L2A_BANDS, dtype="int16", nodata=S2_NODATA, unit="1e-4"
+    ),
+    "S2L1C": Modality(
+        name="S2L1C", product="S2L1C", bands=_S2L1C_BANDS, dtype="int16", nodata=S2_NODATA, unit="1e-4"
+    ),
+    "S2RGB": Modality(
+        name="S2RGB", product="S2L2A", bands=_bands(B04=10, B03=10, B02=10), dtype="uint8", nodata=0, unit="1"
+    ),
+    "S1GRD": Modality(
+        name="S1GRD", product="S1", bands=_S1_BANDS, dtype="float16", nodata=float("nan"), unit="dB"
     ),
     "SCL": Modality(
         name="SCL", product="S2L2A", bands=_bands(SCL=20), dtype="uint8", nodata=0, unit="1"

@@ -1,5 +1,6 @@
 """The recipe: everything a user decides about a dataset, frozen and typed; unknown keys are refused."""
 
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -24,6 +25,60 @@ class Window(Model):
 
     before: int = Field(ge=0, description="Days before the event.")
     after: int = Field(ge=0, description="Days after the event.")
+
+
+SEASON_PRESETS: dict[str, dict[str, Any]] = {
+    "ssl4eo-v1.0": {
+        "dates": ("2021-09-22", "2021-06-21", "2021-03-20", "2020-12-21"),
+        "half_width": 15,
+        "years": 1,
+        "max_shift": 364,
+    },
+    "two-years": {
+        "dates": ("2021-12-21", "2021-09-22", "2021-06-21", "2021-03-20"),
+        "half_width": 30,
+        "years": 2,
+        "max_shift": 0,
+    },
+}
+"""Windows of the published download scripts: of the version that made v1.0, and of the later generic one."""
+
+
+def _season_preset(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in SEASON_PRESETS:
+        raise ValueError(f"there is no preset {value}; there are {', '.join(SEASON_PRESETS)}")
+    return SEASON_PRESETS[value]
+
+
+class Seasons(Model):
+    """A series of one image for each of several windows of the year."""
+
+    dates: tuple[date, ...] = Field(min_length=1, description="Reference day of each window.")
+    half_width: int = Field(default=15, ge=0, le=182, description="Days before and after the reference day.")
+    years: int = Field(default=1, ge=1, le=20, description="The same window is also tried this many years back.")
+    max_shift: int = Field(
+        default=0, ge=0, le=3650, description="Largest shift into the past [days], one seeded draw per place."
+    )
+    choose: Literal["least_cloudy", "newest", "nearest"] = Field(
+        default="least_cloudy", description="Among the usable images of a window."
+    )
+
+
+class Pairing(Model):
+    """How radar is matched to the optical images of a series."""
+
+    max_gap: int = Field(default=30, ge=0, le=366, description="Largest difference in time [days].")
+    orbit_state: Literal["ascending", "descending"] | None = Field(
+        default=None, description="Pass direction of S1GRD; null takes either."
+    )
+
+
+class Split(Model):
+    """Folders that are fixed when the plan is made."""
+
+    val: float = Field(gt=0.0, lt=1.0, description="Share of places in val; the rest is train.")
 
 
 class Columns(Model):
@@ -71,6 +126,7 @@ class Collections(Model):
     """Collection of the source that each product is taken from; null takes the provider's own name."""
 
     S2L2A: str | None = None
+    S2L1C: str | None = None
     S1: str | None = None
     DEM: str | None = None
 
@@ -79,6 +135,7 @@ class ResamplingRules(Model):
     """How pixels that do not lie on the patch's grid are brought onto it; labels are always nearest."""
 
     S2L2A: Resampling = Field(default="nearest", description="20 m, 60 m and off-grid bands.")
+    S2L1C: Resampling = Field(default="nearest", description="20 m, 60 m and off-grid bands.")
     S1: Resampling = Field(default="bilinear", description="Off-grid only, on linear power.")
     DEM: Resampling = Field(default="bilinear", description="Always off-grid.")
 
@@ -99,14 +156,41 @@ class Recipe(Model):
         default_factory=dict, description="Bands of a modality; one that is not named keeps all of its bands."
     )
     series_length: int = Field(ge=1, le=1000, description="Timesteps of every series modality.")
-    window: Window
+    window: Window | None = Field(default=None, description="Series around an event; exclusive with `seasons`.")
+    seasons: Annotated[Seasons | None, BeforeValidator(_season_preset)] = Field(
+        default=None, description="Series of one image per season, or a preset's name."
+    )
+    pairing: Pairing = Pairing()
     max_cloud: float = Field(
         ge=0.0, le=1.0, description="Largest share of the patch under cloud, cirrus, cloud shadow or no data."
+    )
+    max_missing: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="Largest share of a patch without data; what lacks less is filled from the nearest valid pixel. "
+        "Null keeps every gap as no data.",
+    )
+    complete: bool = Field(default=False, description="Leave out places that lack any image of any modality.")
+    offset: Literal[0, 1000] = Field(
+        default=0, description="Added to every Sentinel-2 number; SSL4EO-S12 v1.1 has 1000."
     )
     places: Places = Places()
     collections: Collections = Collections()
     resampling: ResamplingRules = ResamplingRules()
     samples_per_shard: int = Field(ge=1, le=4096, description="Patches per file.")
+    file_name: str = Field(
+        default="{name}_{split}_{number:06d}", description="Template of file names: name, split and number."
+    )
+    packing: Literal["local", "shuffled"] = Field(
+        default="local", description="Neighbours share files, or places are shuffled by the seed."
+    )
+    split: Split | None = Field(default=None, description="Null puts every file into `all`.")
+    store: Literal["chunked", "published"] = Field(
+        default="chunked",
+        description="One patch and time per chunk, zstd 3 bitshuffle; or as published: a file's patches in one chunk "
+        "per time, lz4 5 shuffle.",
+    )
     alternates: int = Field(default=3, ge=0, le=50, description="Ranked alternates kept for every choice.")
     seed: int = Field(default=42, ge=0, description="Seed of every random draw.")
 
@@ -125,6 +209,30 @@ class Recipe(Model):
             for band in bands:
                 MODALITIES[name].band(band)
         return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_series(self) -> Self:
+        if (self.window is None) == (self.seasons is None):
+            raise ValueError("give either window (a series around an event) or seasons, and set the other to null")
+        if self.seasons is not None and len(self.seasons.dates) != self.series_length:
+            raise ValueError(f"seasons has {len(self.seasons.dates)} dates, but series_length is {self.series_length}")
+        if {"S2L1C", "S2RGB"} & set(self.modalities) and "S2L2A" not in self.modalities:
+            raise ValueError("S2L1C and S2RGB rest on S2L2A: name it among modalities, too")
+        return self
+
+    @model_validator(mode="after")
+    def _file_names_differ(self) -> Self:
+        try:
+            names = {self.file_name_of(split, number) for split in ("train", "val") for number in (1, 2)}
+        except (KeyError, IndexError, ValueError) as err:
+            raise ValueError("file_name takes {name}, {split} and {number:06d} only") from err
+        if len(names) != 4 or any("/" in name for name in names):
+            raise ValueError("file_name must hold {split} and {number}, and no slash")
+        return self
+
+    def file_name_of(self, split: str, number: int) -> str:
+        """Return the name of a file without its suffix; `number` counts from 1 in each split."""
+        return self.file_name.format(name=self.name, split=split, number=number)
 
     @property
     def step(self) -> float:

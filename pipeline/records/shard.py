@@ -21,6 +21,10 @@ class Reason(StrEnum):
     """No usable image before the event."""
     NO_IMAGE_AFTER = "no_image_after"
     """No usable image after the event."""
+    NO_PAIR = "no_pair"
+    """No radar acquisition near enough in time to the optical one."""
+    TOO_MUCH_MISSING = "too_much_missing"
+    """More of the patch lacks data than the recipe allows."""
     NO_COVERAGE = "no_coverage"
     """The source has no data of this modality at the patch."""
     UNREADABLE = "unreadable"
@@ -128,6 +132,10 @@ class PatchReport:
     valid: float = 0.0
     """Share of pixels with data, over all bands [1]."""
     cloud: float | None = None
+    stretch: tuple[float, ...] = ()
+    """Reflectance times 10,000 that became 0 and 255; pictures only."""
+    filled: float = 0.0
+    """Share of values without data that were filled from the nearest valid pixel [1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from pipeline.sources.stac_item import StacItem
 
 _ELEMENT84_KEYS = {
     "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2",
-    "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B11": "swir16", "B12": "swir22",
+    "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
+    "B12": "swir22",
     "SCL": "scl",
 }  # fmt: skip
 """Asset keys of Earth Search v1: both its Sentinel-2 collections, and whoever follows stactools."""
@@ -28,17 +29,18 @@ _SCALE = 1e-4
 
 def bands_of_product(product: Product) -> tuple[Band, ...]:
     """Return every band that some modality cuts from `product`."""
-    return tuple(band for m in MODALITIES.values() if m.product == product for band in m.bands)
+    bands = {band.name: band for m in MODALITIES.values() if m.product == product for band in m.bands}
+    return tuple(bands.values())
 
 
-def sentinel2_keys(item: StacItem) -> dict[str, str]:
-    """Return the asset key of each Sentinel-2 band that the item has.
+def sentinel2_keys(item: StacItem, product: Product) -> dict[str, str]:
+    """Return the asset key of each Sentinel-2 band of `product` that the item has.
 
     Tried in this order: the band's name (`B04`); the name with its native resolution (`B04_10m`); Element 84's name
     (`red`); an asset of that one band, by `bands` or `eo:bands`, finest first; Element 84's JPEG 2000 (`red-jp2`).
     """
     rasters = _rasters(item)
-    found = {band.name: _sentinel2_key(band, rasters) for band in bands_of_product("S2L2A")}
+    found = {band.name: _sentinel2_key(band, rasters) for band in bands_of_product(product)}
     return {name: key for name, key in found.items() if key}
 
 

@@ -73,10 +73,20 @@ def scenes_from_items(items: Iterable[tuple[Mapping[str, Any], str]], product: P
     return scenes
 
 
-def _sentinel2(item: StacItem) -> Scene:
+def _level2a(item: StacItem) -> Scene:
     if "1C" in item.text("s2:product_type", "product:type"):
         raise SourceError(f"{item.label} is Level-1C, not surface reflectance (Level-2A)")
-    keys = sentinel2_keys(item)
+    return _sentinel2(item, "S2L2A")
+
+
+def _level1c(item: StacItem) -> Scene:
+    if "2A" in item.text("s2:product_type", "product:type"):
+        raise SourceError(f"{item.label} is Level-2A, not top-of-atmosphere reflectance (Level-1C)")
+    return _sentinel2(item, "S2L1C")
+
+
+def _sentinel2(item: StacItem, product: Product) -> Scene:
+    keys = sentinel2_keys(item, product)
     if not keys:
         raise SourceError(f"{item.label}: no Sentinel-2 band among its assets {', '.join(item.assets)}")
     named = _sentinel2_product(item)
@@ -94,7 +104,7 @@ def _sentinel2(item: StacItem) -> Scene:
     )
     return Scene(
         id=item.id,
-        product="S2L2A",
+        product=product,
         collection=item.collection,
         acquired=acquired,
         footprint=_footprint(item),
@@ -157,7 +167,12 @@ def _dem(item: StacItem) -> Scene:
     )
 
 
-_READERS: dict[Product, Callable[[StacItem], Scene]] = {"S2L2A": _sentinel2, "S1": _sentinel1, "DEM": _dem}
+_READERS: dict[Product, Callable[[StacItem], Scene]] = {
+    "S2L2A": _level2a,
+    "S2L1C": _level1c,
+    "S1": _sentinel1,
+    "DEM": _dem,
+}
 
 
 def _acquired(item: StacItem) -> datetime:

@@ -12,13 +12,13 @@ _STAMP = r"\d{8}T\d{6}"
 _TILE = r"\d{2}[C-HJ-NP-X][A-HJ-NP-Z]{2}"
 
 _SENTINEL2_PRODUCT = re.compile(
-    rf"S2(?P<unit>[A-D])_MSIL2A_(?P<datatake>{_STAMP})(?:_N(?P<baseline>\d{{4}}))?(?:_R(?P<orbit>\d{{3}}))?"
+    rf"S2(?P<unit>[A-D])_MSIL(?:1C|2A)_(?P<datatake>{_STAMP})(?:_N(?P<baseline>\d{{4}}))?(?:_R(?P<orbit>\d{{3}}))?"
     rf"_T(?P<tile>{_TILE})_(?P<generated>{_STAMP})"
 )
 _DATATAKE = re.compile(rf"^GS2(?P<unit>[A-D])_(?P<datatake>{_STAMP})_")
 _DATASTRIP_SENSING = re.compile(rf"_S({_STAMP})(?:_|$)")
-_GRANULE_FOLDER = re.compile(rf"/L2A_T{_TILE}_A\d{{6}}_({_STAMP})/")
-_EARTH_SEARCH_ITEM = re.compile(rf"^S2[A-D]_T{_TILE}_({_STAMP})_L2A$")
+_GRANULE_FOLDER = re.compile(rf"/L(?:1C|2A)_T{_TILE}_A\d{{6}}_({_STAMP})/")
+_EARTH_SEARCH_ITEM = re.compile(rf"^S2[A-D]_T{_TILE}_({_STAMP})_L(?:1C|2A)$")
 _TILE_IN_NAME = re.compile(r"(?:^|_|-)T?(?P<zone>\d{1,2})(?P<square>[C-HJ-NP-X][A-HJ-NP-Z]{2})(?=_|$)")
 _SENTINEL1_PRODUCT = re.compile(
     rf"S1(?P<unit>[A-D])_[A-Z0-9]{{2}}_[A-Z0-9_]{{4}}_\d[SA][A-Z]{{2}}_{_STAMP}_{_STAMP}"
@@ -46,7 +46,7 @@ class Sentinel2Product:
 
 
 def parse_sentinel2_product(name: str) -> Sentinel2Product | None:
-    """Return what a Level-2A product name says, or None when `name` is none."""
+    """Return what a Level-1C or Level-2A product name says, or None when `name` is none."""
     match = _SENTINEL2_PRODUCT.search(name)
     if match is None:
         return None

@@ -7,6 +7,7 @@ from pipeline.sources.signing import keep_href, sign_planetary_computer
 
 DEFAULT_COLLECTIONS: Mapping[str, str] = {
     "S2L2A": "sentinel-2-l2a",
+    "S2L1C": "sentinel-2-l1c",
     "S1": "sentinel-1-rtc",
     "DEM": "cop-dem-glo-30",
 }

@@ -1,0 +1,71 @@
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.plan.windows import merged, season_windows, shift_of, windows_of
+from pipeline.recipes import load_recipe
+from pipeline.records import PatchGrid, Sample
+from pipeline.records.recipe import Seasons
+
+
+def _sample(name="0000001", day=None):
+    patch = PatchGrid(epsg=32633, left=500_000.0, top=5_000_000.0, size=264, resolution=10.0)
+    return Sample(id=name, region="points", grid=patch, lon=15.0, lat=45.0, date=day, is_annotated=False)
+
+
+@given(st.text("0123456789", min_size=7, max_size=7))
+def test_all_seasons_of_a_place_share_one_shift_of_less_than_a_year(name):
+    seasons = load_recipe("ssl4eo-s12").seasons
+    shift = shift_of(name, seasons, seed=42)
+    assert 0 <= shift <= 364
+    for ((start, end),), day in zip(season_windows(_sample(name), seasons, seed=42), seasons.dates, strict=True):
+        middle = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=shift)
+        assert start == middle - timedelta(days=15)
+        assert end == middle + timedelta(days=16)
+
+
+def test_shifts_are_spread_over_the_year():
+    seasons = load_recipe("ssl4eo-s12").seasons
+    shifts = [shift_of(f"{number:07d}", seasons, seed=42) for number in range(20_000)]
+    assert set(shifts) == set(range(365))
+    assert sum(shifts) / len(shifts) == pytest.approx(182, abs=3)
+
+
+def test_the_later_scripts_look_in_two_years():
+    recipe = load_recipe("ssl4eo-s12", ["seasons=two-years"])
+    spans = windows_of(_sample(), recipe)
+    assert len(spans) == 8
+    assert spans[0][0] == datetime(2021, 11, 21, tzinfo=UTC)
+    assert spans[1][0] == spans[0][0] - timedelta(days=365)
+    assert all(end - start == timedelta(days=61) for start, end in spans)
+
+
+def test_custom_seasons_are_taken_as_they_are():
+    seasons = Seasons(dates=(date(2023, 4, 5),), half_width=2)
+    (((start, end),),) = season_windows(_sample(), seasons, seed=1)
+    assert (start, end) == (datetime(2023, 4, 3, tzinfo=UTC), datetime(2023, 4, 8, tzinfo=UTC))
+
+
+def test_an_event_series_spans_all_events_of_a_place():
+    first, last = datetime(2022, 1, 10, tzinfo=UTC), datetime(2022, 3, 1, tzinfo=UTC)
+    patch = _sample(day=first)
+    sample = Sample(
+        **{name: getattr(patch, name) for name in patch.__slots__ if not name.startswith("event")},
+        event_ids=("a", "b"),
+        event_dates=(first, last),
+    )
+    recipe = load_recipe("landslides", ["window.before=10", "window.after=20"])
+    assert windows_of(sample, recipe) == ((first - timedelta(days=10), last + timedelta(days=21)),)
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.integers(1, 20)), max_size=20))
+def test_merged_intervals_cover_the_same_days_once(pairs):
+    origin = datetime(2021, 1, 1, tzinfo=UTC)
+    spans = [(origin + timedelta(days=start), origin + timedelta(days=start + length)) for start, length in pairs]
+    union = merged(spans)
+    assert all(before[1] < after[0] for before, after in zip(union, union[1:], strict=False))
+    for day in range(130):
+        moment = origin + timedelta(days=day)
+        assert any(a <= moment < b for a, b in spans) == any(a <= moment < b for a, b in union)
