@@ -78,3 +78,12 @@ def ramp(field: Field, low: float, high: float) -> Field:
     share = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
     risen: Field = (share * share * (3 - 2 * share)).astype(np.float32)
     return risen
+
+
+def rounded(field: Field, bits: int) -> Field:
+    """Keep `bits` bits of the mantissa, to the nearest: what is cut off is noise that does not compress."""
+    cut = 23 - bits
+    kept = (field.astype(np.float32).view(np.uint32) + np.uint32(1 << (cut - 1))) & np.uint32(
+        0xFFFFFFFF << cut & 0xFFFFFFFF
+    )
+    return kept.view(np.float32)

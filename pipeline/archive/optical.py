@@ -1,19 +1,23 @@
-"""Sentinel-2 images of the simulated ground: twelve bands of digital numbers and the scene classification."""
+"""Sentinel-2 images of the simulated ground: digital numbers of both levels and the scene classification."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.archive.area import CANVAS, PIXEL, SCENE
+from pipeline.archive.atmosphere import cirrus_band, top_of_atmosphere
 from pipeline.archive.clouds import Sky, make_sky
-from pipeline.archive.noise import Field, coarsen, ramp, stream
-from pipeline.archive.passes import OPTICAL, OpticalPass, sun
+from pipeline.archive.noise import Field, coarsen, ramp, rounded, stream
+from pipeline.archive.passes import Level, OpticalPass, sun
 from pipeline.archive.surface import COVERS, SPECTRA, Ground, World
-from pipeline.records import MODALITIES
+from pipeline.archive.vegetation import Spectra
+from pipeline.records import MODALITIES, Band
 
 BANDS = MODALITIES["S2L2A"].bands
+BANDS_OF: Mapping[Level, tuple[Band, ...]] = {"1C": MODALITIES["S2L1C"].bands, "2A": BANDS}
 SWATH_TILT = math.tan(math.radians(13.0))
 """Eastward lean of the swath's edge per metre northwards, in a descending pass [1]."""
 _CLOUD = (1.0, 1.0, 0.98, 0.98, 0.99, 1.0, 1.0, 1.0, 1.0, 0.75, 0.72, 0.55)
@@ -21,8 +25,10 @@ _CIRRUS = (0.52, 0.50, 0.49, 0.49, 0.49, 0.49, 0.49, 0.49, 0.48, 0.30, 0.30, 0.2
 _DIFFUSE = (0.46, 0.42, 0.36, 0.32, 0.30, 0.28, 0.27, 0.26, 0.25, 0.25, 0.20, 0.18)
 """Share of the light that still arrives in a cloud's shadow, by band [1]."""
 _HAZE = (0.010, 0.007, 0.004, 0.0025, 0.002, 0.0015, 0.001, 0.001, 0.001, 0.001, 0.0, 0.0)
-_GREENING = {"meadow": 0.16, "field": 0.22}
-"""How far new growth moves a cover's spectrum over the season of the archive [1]."""
+_PEDESTAL = 512
+"""Added while digital numbers are rounded, so that the steps of dark pixels stay below the noise."""
+
+Bands = dict[str, NDArray[np.uint16] | NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +40,28 @@ class Light:
     """Sunlight on the slope relative to level ground [1]."""
     snow: Field
     """Share of the pixel under snow [1]."""
-    growth: float
-    """0 on the first day of the archive, 1 on the last."""
+    spectra: Spectra
+    """What each cover reflects today."""
     has_scars: bool
 
 
-def image(world: World, taken: OpticalPass) -> dict[str, NDArray[np.uint16] | NDArray[np.uint8]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What one datatake saw of the whole canvas, before it is written as numbers."""
+
+    seed: int
+    taken: OpticalPass
+    reflectance: dict[str, Field]
+    """Each band of S2L2A, float32 (row, column) at its own pixel size, sensor noise included [1]."""
+    classes: NDArray[np.uint8]
+    """Scene classification at 20 m, 0 outside the swath."""
+    sky: Sky
+    """Clouds at 60 m."""
+    seen: NDArray[np.bool_]
+    """Which cells of 60 m lie inside the swath."""
+
+
+def image(world: World, taken: OpticalPass, spectra: Spectra) -> Image:
     """Take one image of the whole canvas.
 
     Parameters
@@ -48,17 +70,12 @@ def image(world: World, taken: OpticalPass) -> dict[str, NDArray[np.uint16] | ND
         The lasting ground.
     taken : OpticalPass
         The datatake.
-
-    Returns
-    -------
-    dict of str to array
-        Each band of S2L2A, uint16 (row, column) at its own pixel size, digital numbers with 0 for no data; and
-        `SCL`, uint8 at 20 m, 0 for no data.
+    spectra : mapping of str to float64 (band,)
+        What each cover reflects on that day.
     """
-    light = _light(world, taken)
-    seen = _seen(taken)
+    light = _light(world, taken, spectra)
     generator = stream(world.seed, f"sensor {taken.start.isoformat()}")
-    bands: dict[str, NDArray[np.uint16] | NDArray[np.uint8]] = {}
+    reflectance = {}
     ground_red = ground_nir = np.empty(0, np.float32)
     for number, band in enumerate(BANDS):
         size = band.resolution
@@ -69,25 +86,79 @@ def image(world: World, taken: OpticalPass) -> dict[str, NDArray[np.uint16] | ND
             ground_nir = coarsen(below, 2)
         signal = _through(below, light[size].sky, number)
         noise = generator.standard_normal(signal.shape, np.float32) * (0.0008 + 0.004 * signal)
-        numbers = np.rint((signal + noise) * 10_000) + taken.offset
-        whole = np.kron(seen, np.ones((60 // size, 60 // size), bool))
-        bands[band.name] = np.where(whole, np.clip(numbers, 1, 30_000), 0).astype(np.uint16)
+        reflectance[band.name] = signal + noise
     vegetation = (ground_nir - ground_red) / (ground_nir + ground_red)
-    classes = _classes(world.ground[20], light[20], vegetation)
-    bands["SCL"] = np.where(np.kron(seen, np.ones((3, 3), bool)), classes, 0).astype(np.uint8)
+    seen = _seen(taken)
+    return Image(
+        seed=world.seed,
+        taken=taken,
+        reflectance=reflectance,
+        classes=np.where(_enlarged(seen, 20), _classes(world.ground[20], light[20], vegetation), np.uint8(0)),
+        sky=light[60].sky,
+        seen=seen,
+    )
+
+
+def numbers(image: Image, level: Level, *, bits: int | None = None) -> Bands:
+    """Write one level of an image as numbers.
+
+    Parameters
+    ----------
+    image : Image
+        What was seen.
+    level : str
+        `1C`, reflectance at the top of the atmosphere, or `2A`, reflectance of the surface.
+    bits : int, optional
+        Bits of the mantissa to keep of a digital number plus 512; None keeps every number. B10 is always kept whole.
+
+    Returns
+    -------
+    dict of str to array
+        Each band of the level, uint16 (row, column) at its own pixel size, digital numbers with 0 for no data; and
+        for `2A` the scene classification `SCL`, uint8 at 20 m, 0 for no data.
+    """
+    reflectance = image.reflectance if level == "2A" else _above(image)
+    bands: Bands = {band.name: _numbers(reflectance[band.name], image, band, bits) for band in BANDS_OF[level]}
+    if level == "2A":
+        bands["SCL"] = image.classes
     return bands
 
 
-def _light(world: World, taken: OpticalPass) -> dict[int, Light]:
+def _above(image: Image) -> dict[str, Field]:
+    elevation = sun(image.taken.sensed)[1]
+    above = {name: top_of_atmosphere(below, name, elevation) for name, below in image.reflectance.items()}
+    generator = stream(image.seed, f"cirrus band {image.taken.start.isoformat()}")
+    return above | {"B10": cirrus_band(image.sky, generator)}
+
+
+def rasters_of(level: Level) -> dict[str, int]:
+    """Return the pixel size [m] of each raster of a product, by name."""
+    classification = {"SCL": 20} if level == "2A" else {}
+    return {band.name: band.resolution for band in BANDS_OF[level]} | classification
+
+
+def _numbers(reflectance: Field, image: Image, band: Band, bits: int | None) -> NDArray[np.uint16]:
+    numbers: Field = np.rint(reflectance * 10_000)
+    if bits is not None and band.name != "B10":
+        numbers = rounded(numbers + _PEDESTAL, bits) - _PEDESTAL
+    numbers = np.clip(numbers + image.taken.offset, 1, 30_000)
+    return np.where(_enlarged(image.seen, band.resolution), numbers, 0).astype(np.uint16)
+
+
+def _enlarged(seen: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """Return cells of 60 m in pixels of `size` [m]."""
+    return np.kron(seen, np.ones((60 // size, 60 // size), bool))
+
+
+def _light(world: World, taken: OpticalPass, spectra: Spectra) -> dict[int, Light]:
     sky = make_sky(world.seed, taken)
     shade, snow = _shade(world, taken), _snow(world, taken)
-    days = (taken.start - OPTICAL[0].start).days / (OPTICAL[-1].start - OPTICAL[0].start).days
     return {
         size: Light(
             sky=sky.at(size),
             shade=coarsen(shade, size // PIXEL),
             snow=coarsen(snow, size // PIXEL),
-            growth=days,
+            spectra=spectra,
             has_scars=taken.is_after_event,
         )
         for size in (10, 20, 60)
@@ -122,16 +193,11 @@ def _seen(taken: OpticalPass) -> NDArray[np.bool_]:
     return eastings > taken.swath_edge + (northings - middle) * SWATH_TILT
 
 
-def _spectrum(number: int, growth: float) -> list[float]:
-    green = -1.0 if number in (1, 3, 10, 11) else (1.0 if number in (6, 7, 8, 9) else 0.0)
-    return [SPECTRA[name][number] * (1 + green * growth * _GREENING.get(name, 0.0)) for name in COVERS]
-
-
 def _surface(ground: Ground, light: Light, number: int) -> Field:
     """Return the reflectance of the ground under its own light, as if there were no cloud [1]."""
     signal = np.zeros_like(ground.scar)
-    for cover, reflectance in zip(ground.cover, _spectrum(number, light.growth), strict=True):
-        signal += np.float32(reflectance) * cover
+    for name, cover in zip(COVERS, ground.cover, strict=True):
+        signal += np.float32(light.spectra[name][number]) * cover
     if light.has_scars:
         signal += ground.scar * (np.float32(SPECTRA["scar"][number]) * ground.scar_brightness - signal)
     signal += light.snow * (np.float32(SPECTRA["snow"][number]) - signal)

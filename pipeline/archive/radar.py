@@ -1,4 +1,4 @@
-"""Sentinel-1 gamma nought of the simulated ground, after terrain correction, in the two frames of each pass.
+"""Sentinel-1 gamma nought of the simulated ground, after terrain correction, in the frames of each pass.
 
 Backscatter levels are typical C-band values; speckle is gamma-distributed with the 4.4 looks that Sentinel-1 IW
 GRD high-resolution products state (`sar:looks_equivalent_number`).
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shapely import Polygon
 
 from pipeline.archive.area import CANVAS, PIXEL, SCENE, Window, one_polygon
-from pipeline.archive.noise import Field, smooth, stream
+from pipeline.archive.noise import Field, rounded, smooth, stream
 from pipeline.archive.passes import RadarPass
 from pipeline.archive.surface import COVERS, World
 
@@ -55,7 +55,10 @@ class Frame:
 
 
 def iter_frames(taken: RadarPass) -> Iterator[Frame]:
-    """Yield the two frames of a pass, first one first; they meet along a line across the flight path."""
+    """Yield the frames of a pass, first one first: two that meet along a line across its path, or one."""
+    if not taken.is_split:
+        yield _whole(taken)
+        return
     tilt = -math.tan(math.radians(taken.heading))
     middle_x, middle_y = SCENE.left + SCENE.width / 2, SCENE.top - SCENE.height / 2
     duration = timedelta(seconds=_FRAME_SECONDS)
@@ -78,13 +81,24 @@ def iter_frames(taken: RadarPass) -> Iterator[Frame]:
         )
 
 
+def _whole(taken: RadarPass) -> Frame:
+    half = timedelta(seconds=_FRAME_SECONDS / 2)
+    return Frame(
+        start=taken.sensed - half,
+        end=taken.sensed + half,
+        window=_SWATH,
+        outline=_SWATH.outline.buffer(-PIXEL, join_style="mitre"),
+        seen=np.ones(_SWATH.shape(PIXEL), bool),
+    )
+
+
 def _snapped(outline: Polygon) -> Window:
     left, bottom, right, top = outline.bounds
     low, high = math.floor(bottom / PIXEL) * PIXEL, math.ceil(top / PIXEL) * PIXEL
     return Window(left=round(left), top=high, width=round(right - left), height=high - low)
 
 
-def backscatter(world: World, taken: RadarPass) -> dict[str, Field]:
+def backscatter(world: World, taken: RadarPass, *, bits: int = 10) -> dict[str, Field]:
     """Image the whole canvas in one pass.
 
     Parameters
@@ -93,6 +107,8 @@ def backscatter(world: World, taken: RadarPass) -> dict[str, Field]:
         The lasting ground.
     taken : RadarPass
         The pass.
+    bits : int
+        Bits of the mantissa to keep: 10 are steps of 0.004 dB at most, 5 of 0.13 dB.
 
     Returns
     -------
@@ -110,7 +126,7 @@ def backscatter(world: World, taken: RadarPass) -> dict[str, Field]:
             mean += world.scar * (np.float32(_power("scar", number)) - mean)
         speckle = generator.standard_gamma(LOOKS, mean.shape, np.float32) / np.float32(LOOKS)
         damp = np.float32(10 ** (taken.dampness / 10))
-        images[polarization] = _rounded(mean * facing * damp * speckle)
+        images[polarization] = rounded(mean * facing * damp * speckle, bits)
     return images
 
 
@@ -132,9 +148,3 @@ def _facing(world: World, taken: RadarPass) -> Field:
     local = (climb * math.sin(_INCIDENCE) + math.cos(_INCIDENCE)) * upright
     facing: Field = (np.clip(local / math.cos(_INCIDENCE), 0.2, 2.0) ** 1.5).astype(np.float32)
     return facing
-
-
-def _rounded(power: Field) -> Field:
-    """Keep 10 bits of the mantissa (0.002 dB): the rest is noise that does not compress."""
-    bits = power.view(np.uint32) + np.uint32(1 << 12)
-    return (bits & np.uint32(0xFFFFE000)).view(np.float32)
