@@ -132,7 +132,7 @@ def _as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[n
 
 
 def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
-    decibel = power_to_db(_float_mosaic(patches, assets, sample))
+    decibel = power_to_db(_float_mosaic(patches, assets, sample, lowest=0.0))
     return Patch(values=decibel.astype(patches.modality.dtype))
 
 
@@ -140,7 +140,10 @@ def _read_elevation(patches: PatchReader, assets: Sequence[AssetRef], sample: Sh
     return Patch(values=_float_mosaic(patches, assets, sample))
 
 
-def _float_mosaic(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> NDArray[np.float32]:
+def _float_mosaic(
+    patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample, *, lowest: float = -np.inf
+) -> NDArray[np.float32]:
+    """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
     for asset in assets:
@@ -149,7 +152,8 @@ def _float_mosaic(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
             break
         for index, href in enumerate(asset.hrefs):
             read = patches.reader.read(href, grid, resampling=resampling_of(patches.modality, patches.recipe))
-            mosaic[index][open_pixels] = read[open_pixels]
+            measured = np.where(read > lowest, read, np.nan)
+            mosaic[index][open_pixels] = measured[open_pixels]
     return mosaic
 
 

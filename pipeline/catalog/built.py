@@ -11,7 +11,7 @@ from pipeline.catalog.codec import to_table, write_table
 from pipeline.catalog.decided import Decided
 from pipeline.catalog.metadata import write_metadata
 from pipeline.plan.packing import ALL
-from pipeline.records import Moments, PatchReport, PlanRow, Shard, ShardReport
+from pipeline.records import Moments, PatchReport, PlanRow, Reason, Shard, ShardReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,8 @@ def _unbuilt(row: PlanRow, detail: str) -> PatchReport:
 
 
 def _planned_gap(row: PlanRow) -> PatchReport:
-    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=row.reason)
+    reason = row.reason or str(Reason.LEFT_OUT)
+    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=reason)
 
 
 def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
