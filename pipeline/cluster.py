@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from distributed import Client, LocalCluster, as_completed
-from distributed.comm import get_address_host_port
+from distributed.comm.addressing import get_address_host_port
 
 from pipeline.errors import PipelineError, RecipeError
 

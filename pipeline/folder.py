@@ -135,6 +135,14 @@ def _resolved(source: str) -> str:
 
 def _places_digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(b"".join(part.read_bytes() for part in (path, *_sidecars(path)))).hexdigest()
     except OSError as err:
         raise RecipeError(f"places file {path} cannot be read; check --places") from err
+
+
+def _sidecars(path: Path) -> list[Path]:
+    """Return what else makes up a shapefile: its dates are not in the .shp."""
+    if path.suffix.lower() != ".shp":
+        return []
+    siblings = (path.with_suffix(suffix) for suffix in (".dbf", ".prj", ".cpg"))
+    return [sibling for sibling in siblings if sibling.is_file()]

@@ -88,14 +88,17 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
 
 
 def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
-    return Patch(values=power_to_db(_float_mosaic(patches, assets, sample)))
+    return Patch(values=power_to_db(_float_mosaic(patches, assets, sample, lowest=0.0)))
 
 
 def _read_elevation(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
     return Patch(values=_float_mosaic(patches, assets, sample))
 
 
-def _float_mosaic(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> NDArray[np.float32]:
+def _float_mosaic(
+    patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample, *, lowest: float = -np.inf
+) -> NDArray[np.float32]:
+    """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
     for asset in assets:
@@ -104,7 +107,8 @@ def _float_mosaic(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
             break
         for index, href in enumerate(asset.hrefs):
             read = patches.reader.read(href, grid, resampling=resampling_of(patches.modality, patches.recipe))
-            mosaic[index][open_pixels] = read[open_pixels]
+            measured = np.where(read > lowest, read, np.nan)
+            mosaic[index][open_pixels] = measured[open_pixels]
     return mosaic
 
 

@@ -11,7 +11,7 @@ from pipeline.errors import RecipeError
 from pipeline.folder import Request
 from pipeline.plan.candidates import Candidate, find_candidates, scenes_with, series_window
 from pipeline.plan.rows import needed_bands
-from pipeline.records import MODALITIES, Event, PatchGrid, Product, Recipe, Sample, Scene
+from pipeline.records import Event, PatchGrid, Product, Recipe, Sample, Scene
 from pipeline.sampling import negative_samples, read_places
 from pipeline.sources import Query, Source
 from pipeline.sources.clusters import cluster_places
@@ -106,11 +106,20 @@ def _require_scenes(product: Product, scenes: Sequence[Scene], samples: Sequence
     offered = {band for scene in scenes for band in scene.hrefs}
     lacking = [band for band in needed_bands(product, recipe) if band not in offered]
     if lacking:
-        known = [band for name in modalities for band in MODALITIES[name].band_names if band in offered]
-        raise RecipeError(
-            f"no asset of {request.source} supplies {', '.join(lacking)} ({modalities[0]}); it has "
-            f"{', '.join(known) or 'none of its bands'}: use --set 'bands.{modalities[0]}=[{', '.join(known)}]'"
-        )
+        advice = _advice(product, offered, recipe)
+        raise RecipeError(f"no asset of {request.source} supplies {', '.join(lacking)}{advice}")
+
+
+def _advice(product: Product, offered: set[str], recipe: Recipe) -> str:
+    """Return which bands there are, and the override that asks for no others."""
+    for modality in recipe.wanted:
+        wanted = recipe.bands_of(modality.name)
+        if modality.product == product and not offered.issuperset(wanted):
+            known = ", ".join(band for band in modality.band_names if band in offered)
+            if not known:
+                return f": leave {modality.name} out of modalities"
+            return f" ({modality.name}); it has {known}: use --set 'bands.{modality.name}=[{known}]'"
+    return ", which says where scenes are valid and cloudy: name another collection"
 
 
 def _before(recipe: Recipe) -> timedelta:

@@ -1,5 +1,6 @@
 """What is written after building: the ledger, the metadata in v1.1 columns, and the statistics."""
 
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline import grid
 from pipeline.catalog.codec import to_table, write_table
 from pipeline.catalog.decided import Decided
-from pipeline.records import Moments, PatchReport, PlanRow, Sample, Shard, ShardReport
+from pipeline.records import Moments, PatchReport, PlanRow, Reason, Sample, Shard, ShardReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,8 @@ def _unbuilt(row: PlanRow, detail: str) -> PatchReport:
 
 
 def _planned_gap(row: PlanRow) -> PatchReport:
-    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=row.reason)
+    reason = row.reason or str(Reason.LEFT_OUT)
+    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=reason)
 
 
 def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
@@ -145,11 +149,7 @@ def _write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], ledge
     for split, rows in frames.items():
         if not rows:
             continue
-        path = root / "metadata" / f"{split}_metadata.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        _metadata_frame(rows).to_parquet(temporary, schema_version="1.0.0")
-        temporary.replace(path)
+        write_table(root / "metadata" / f"{split}_metadata.parquet", _geo_table(_metadata_frame(rows)))
 
 
 def _reference_modality(shards: Sequence[Shard]) -> str:
@@ -160,9 +160,18 @@ def _reference_modality(shards: Sequence[Shard]) -> str:
 
 def _metadata_frame(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
     frame = pd.DataFrame(rows).sort_values(["sample_id", "time_id"], kind="stable").set_index("idx")
-    frame["time"] = frame["time"].astype("datetime64[ns]")
+    frame = frame.astype({"time": "datetime64[ns]", "orbit": "Int64", "cloud": "float64", "bad": "float64"})
     # v1.1 squares have five vertices, in EPSG:4326.
     return gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
+
+
+def _geo_table(frame: gpd.GeoDataFrame) -> pa.Table:
+    """Return `frame` as GeoParquet 1.0.0 with plain strings: pandas 3 makes large ones, v1.1 and all readers do not."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, schema_version="1.0.0")
+    table = pq.read_table(buffer)
+    fields = [field.with_type(pa.string()) if field.type == pa.large_string() else field for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def _metadata_rows(shard: Shard, samples: dict[str, Sample]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import shapely
 
 from pipeline import grid
 from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
+from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place
 from pipeline.records import Event, PlanRow, Sample, Scene, Score
 
@@ -43,7 +44,6 @@ def read_decided(root: Path) -> Decided:
     samples = read_table(root / "samples.parquet")
     events = read_table(root / "events.parquet")
     scenes = read_table(root / "scenes.parquet")
-    shards, positions = samples["shard"].to_pylist(), samples["position"].to_pylist()
     records = from_table(samples, Sample)
     return Decided(
         samples=tuple(records),
@@ -51,10 +51,7 @@ def read_decided(root: Path) -> Decided:
         scenes=tuple(from_table(_rename(scenes, "footprint"), Scene)),
         scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
-        places={
-            sample.id: Place(shard=shard, position=position)
-            for sample, shard, position in zip(records, shards, positions, strict=True)
-        },
+        places={sample.id: place for sample, place in zip(records, from_table(samples, Place), strict=True)},
     )
 
 
@@ -78,4 +75,6 @@ def _plan_table(decided: Decided) -> pa.Table:
 
 
 def _rename(table: pa.Table, name: str) -> pa.Table:
+    if "geometry" not in table.column_names:
+        raise LayoutError("table has no column geometry")
     return table.rename_columns({"geometry": name})

@@ -114,7 +114,7 @@ def _series_rows(
 
 
 def _images(sample: Sample, candidates: Sequence[Candidate], scores: Scores, modality: Modality) -> list[Image]:
-    """Return what the series may choose from: radar has to reach the whole patch, optical scenes are judged by score."""
+    """Return what a series may choose from: radar must reach the whole patch, optical scenes are judged by score."""
     if modality.product != "S2L2A":
         whole = [candidate for candidate in candidates if candidate.reach >= WHOLE]
         return [Image(name=c.acquisition, acquired=c.acquired, bad=1.0 - c.reach) for c in whole]

@@ -74,7 +74,10 @@ def _read(name: str) -> dict[str, Any]:
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise RecipeError(f"recipe file {name} does not exist")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as err:
+            raise RecipeError(f"recipe {name} is not UTF-8 text") from err
     elif name in recipe_names():
         text = (resources.files(__name__) / f"{name}.yaml").read_text(encoding="utf-8")
     else:

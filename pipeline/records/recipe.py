@@ -1,5 +1,6 @@
 """The recipe: everything a user decides about a dataset, frozen and typed; unknown keys are refused."""
 
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -12,11 +13,16 @@ Layout = Literal["ssl4eo-s12-v1.1"]
 class Model(BaseModel):
     """Base of every part of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def _pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _as_text(value: Any) -> Any:
+    # YAML reads 2022-01-24 as a date.
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class Window(Model):
@@ -56,7 +62,7 @@ class Places(Model):
     )
     margin: int = Field(default=8, ge=0, le=64, description="Cells added around the polygons' bounds.")
     negatives: float = Field(default=1.0, ge=0.0, description="Cells without polygons per annotated cell.")
-    date: str | None = Field(
+    date: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         default=None, description="Points file: date (YYYY-MM-DD) of rows that have none of their own."
     )
 

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     """The source has no data of this modality at the patch."""
     UNREADABLE = "unreadable"
     """Every scene that could serve is permanently unreadable."""
+    LEFT_OUT = "left_out"
+    """The place is in no file: other images of it are missing."""
     EMPTY = "empty"
     """The scene was read and holds no valid pixel in the patch."""
 

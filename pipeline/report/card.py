@@ -18,6 +18,9 @@ REASONS: Mapping[str, str] = {
     "no_image_before": "no usable image before the event",
     "no_image_after": "no usable image after the event",
     "no_coverage": "the source has no data of this kind here",
+    "no_pair": "no radar near enough in time to the optical image",
+    "too_much_missing": "more of the patch lacks data than the recipe allows",
+    "left_out": "the place is in no file, because other images of it are missing",
     "unreadable": "every scene that could serve cannot be read",
     "empty": "the scene has no valid pixel in the patch",
 }
