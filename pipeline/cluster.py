@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from distributed import Client, LocalCluster, as_completed
+from distributed.comm.addressing import get_address_host_port
 
 from pipeline.errors import PipelineError, RecipeError
 
@@ -82,13 +84,18 @@ class LocalRunner:
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
         """See `Runner.run`; at most two items a thread are in flight."""
-        queue = iter(items)
+        # Whoever logs from a thread (a Prefect run, say) is known by the context that the thread carries.
+        queue, context = iter(items), copy_context()
         with ThreadPoolExecutor(max_workers=threads) as pool:
-            pending: set[Future[Result]] = {pool.submit(function, item) for item in islice(queue, 2 * threads)}
+
+            def submit(count: int) -> set[Future[Result]]:
+                return {pool.submit(context.copy().run, function, item) for item in islice(queue, count)}
+
+            pending = submit(2 * threads)
             try:
                 while pending:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    pending |= {pool.submit(function, item) for item in islice(queue, len(done))}
+                    pending |= submit(len(done))
                     for future in done:
                         yield future.result()
             finally:
@@ -124,13 +131,15 @@ class DaskRunner:
 @contextmanager
 def _connect(address: str) -> Iterator[Client]:
     try:
+        # A client that is given a malformed address blocks the interpreter's exit.
+        get_address_host_port(address)
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as err:
         raise RecipeError(f"no Dask scheduler answers at {address}; start one with `dask scheduler`") from err
-    try:
-        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+    with closing(client):
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError as err:
+            problem = f"the Dask scheduler at {address} has no workers; start some with `dask worker`"
+            raise PipelineError(problem) from err
         yield client
-    except TimeoutError as err:
-        raise PipelineError(f"the Dask scheduler at {address} has no workers; start some with `dask worker`") from err
-    finally:
-        client.close()

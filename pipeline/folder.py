@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from pipeline import __version__
 from pipeline.errors import LayoutError, RecipeError
 from pipeline.recipes import load_recipe, recipe_to_yaml
@@ -15,6 +17,8 @@ from pipeline.records import Recipe
 
 Existing = Literal["refuse", "resume", "overwrite"]
 """What to do with a folder that holds a dataset already."""
+
+_PROVENANCE = TypeAdapter(dict[str, str])
 
 MEMBERS = (
     "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "scenes.parquet", "survey.parquet",
@@ -57,20 +61,18 @@ def check_folder(request: Request, existing: Existing) -> bool:
     """
     out = request.out
     if out.exists() and not out.is_dir():
-        raise RecipeError(f"--out {out} is a file; name a folder")
+        raise RecipeError(f"{out} is a file; name a folder for the dataset")
     if not out.is_dir() or not any(out.iterdir()):
         return False
     if not (out / "recipe.yaml").is_file() or not (out / "provenance.json").is_file():
-        raise RecipeError(f"--out {out} is not empty and holds no dataset of this program; name another folder")
+        raise RecipeError(f"{out} is not empty and holds no dataset of this program; name another folder")
     if existing == "overwrite":
         return False
     difference = _difference(request)
     if difference:
-        raise RecipeError(
-            f"--out {out} was made from another request ({difference}); use --overwrite or another folder"
-        )
+        raise RecipeError(f"{out} was made from another request ({difference}); overwrite it or name another folder")
     if existing == "refuse":
-        raise RecipeError(f"--out {out} holds this dataset already; use --resume to go on or --overwrite to start anew")
+        raise RecipeError(f"{out} holds this dataset already; resume it to go on, or overwrite it")
     return (out / "plan.parquet").is_file()
 
 
@@ -84,10 +86,10 @@ def start_folder(request: Request) -> None:
 
 
 def clear_folder(out: Path) -> None:
-    """Remove the members of a dataset from `out`, and nothing else."""
-    for name in MEMBERS:
+    """Remove the members of a dataset from `out`, and nothing else; what says whose it is goes last."""
+    for name in reversed(MEMBERS):
         member = out / name
-        if member.is_dir():
+        if member.is_dir() and not member.is_symlink():
             shutil.rmtree(member)
         else:
             member.unlink(missing_ok=True)
@@ -103,10 +105,9 @@ def read_recipe(root: Path) -> Recipe:
 def read_provenance(root: Path) -> dict[str, str]:
     """Return provenance.json; raises LayoutError when it is absent or damaged."""
     try:
-        content: dict[str, str] = json.loads((root / "provenance.json").read_text(encoding="utf-8"))
+        return _PROVENANCE.validate_json((root / "provenance.json").read_bytes())
     except (OSError, ValueError) as err:
         raise LayoutError(f"{root / 'provenance.json'} cannot be read") from err
-    return content
 
 
 def _difference(request: Request) -> str:
@@ -134,6 +135,14 @@ def _resolved(source: str) -> str:
 
 def _places_digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(b"".join(part.read_bytes() for part in (path, *_sidecars(path)))).hexdigest()
     except OSError as err:
         raise RecipeError(f"places file {path} cannot be read; check --places") from err
+
+
+def _sidecars(path: Path) -> list[Path]:
+    """Return what else makes up a shapefile: its dates are not in the .shp."""
+    if path.suffix.lower() != ".shp":
+        return []
+    siblings = (path.with_suffix(suffix) for suffix in (".dbf", ".prj", ".cpg"))
+    return [sibling for sibling in siblings if sibling.is_file()]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import file_digest
@@ -55,5 +56,6 @@ def save_receipt(path: Path, report: ShardReport) -> None:
     """Write one receipt in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(_REPORT.dump_json(report, indent=1))
+    # The bounds of a band without a valid pixel are infinite, which JSON has no number for.
+    temporary.write_bytes(to_json(report, indent=1, inf_nan_mode="strings"))
     temporary.replace(path)

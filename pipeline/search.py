@@ -10,7 +10,7 @@ from pipeline.errors import RecipeError
 from pipeline.folder import Request
 from pipeline.plan.rows import needed_bands, radar_windows
 from pipeline.plan.windows import Interval, merged, windows_of
-from pipeline.records import MODALITIES, Event, PatchGrid, Product, Recipe, Sample, Scene
+from pipeline.records import Event, PatchGrid, Product, Recipe, Sample, Scene
 from pipeline.sampling import negative_samples, read_places
 from pipeline.sources import Query, Source
 from pipeline.sources.clusters import cluster_places

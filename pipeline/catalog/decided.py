@@ -9,6 +9,7 @@ import shapely
 
 from pipeline import grid
 from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
+from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place
 from pipeline.records import Event, PlanRow, Sample, Scene, Score
 
@@ -43,7 +44,6 @@ def read_decided(root: Path) -> Decided:
     samples = read_table(root / "samples.parquet")
     events = read_table(root / "events.parquet")
     scenes = read_table(root / "scenes.parquet")
-    columns = [samples[name].to_pylist() for name in ("split", "shard", "position")]
     records = from_table(samples, Sample)
     return Decided(
         samples=tuple(records),
@@ -51,17 +51,13 @@ def read_decided(root: Path) -> Decided:
         scenes=tuple(from_table(_rename(scenes, "footprint"), Scene)),
         scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
-        places={
-            sample.id: Place(split=split, shard=shard, position=position)
-            for sample, split, shard, position in zip(records, *columns, strict=True)
-        },
+        places={sample.id: place for sample, place in zip(records, from_table(samples, Place), strict=True)},
     )
 
 
 def _samples_table(decided: Decided) -> pa.Table:
     table = to_table(decided.samples, Sample)
     places = [decided.places[sample.id] for sample in decided.samples]
-    table = table.append_column("split", pa.array([place.split for place in places], pa.string()))
     table = table.append_column("shard", pa.array([place.shard for place in places], pa.string()))
     table = table.append_column("position", pa.array([place.position for place in places], pa.int64()))
     return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in decided.samples]))))
@@ -79,4 +75,6 @@ def _plan_table(decided: Decided) -> pa.Table:
 
 
 def _rename(table: pa.Table, name: str) -> pa.Table:
+    if "geometry" not in table.column_names:
+        raise LayoutError("table has no column geometry")
     return table.rename_columns({"geometry": name})

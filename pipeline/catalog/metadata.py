@@ -1,5 +1,6 @@
 """Metadata in the columns of SSL4EO-S12 v1.1, one row per place and time, with our own columns after them."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline import grid
+from pipeline.catalog.codec import write_table
 from pipeline.catalog.decided import Decided
 from pipeline.records import Choice, PatchReport, Sample, Shard, ShardReport
 
@@ -44,20 +48,24 @@ def write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], report
     for split, rows in frames.items():
         if not rows:
             continue
-        path = root / "metadata" / f"{split}_metadata.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        metadata_frame(rows).to_parquet(temporary, schema_version="1.0.0")
-        temporary.replace(path)
+        write_table(root / "metadata" / f"{split}_metadata.parquet", metadata_table(metadata_frame(rows)))
 
 
 def metadata_frame(rows: Sequence[Mapping[str, Any]]) -> gpd.GeoDataFrame:
     """Return rows with at least the eight columns of v1.1 (`idx` among them) as v1.1 orders, types and indexes them."""
     frame = pd.DataFrame(rows).sort_values(["sample_id", "time_id"], kind="stable").set_index("idx")
-    frame["time"] = frame["time"].astype("datetime64[ns]")
-    if "orbit" in frame:
-        frame["orbit"] = frame["orbit"].astype("Int64")
+    types = {"time": "datetime64[ns]", "orbit": "Int64", "cloud": "float64", "bad": "float64"}
+    frame = frame.astype({name: kind for name, kind in types.items() if name in frame})
     return gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326")
+
+
+def metadata_table(frame: gpd.GeoDataFrame) -> pa.Table:
+    """Return `frame` as GeoParquet 1.0.0 with plain strings: pandas 3 makes large ones, v1.1 and all readers do not."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, schema_version="1.0.0")
+    table = pq.read_table(buffer)
+    fields = [field.with_type(pa.string()) if field.type == pa.large_string() else field for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def _built(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> _Built:
@@ -101,7 +109,7 @@ def _rows(shard: Shard, samples: Mapping[str, Sample], built: _Built) -> Iterato
             "sample_crs": sample.grid.epsg,
             "position": positions[row.sample_id],
             "file_id": choice.file_id,
-            "orbit": pd.NA if choice.relative_orbit is None else choice.relative_orbit,
+            "orbit": choice.relative_orbit,
             "baseline": choice.baseline,
             "offset_rule": choice.offset_rule,
             "cloud": choice.cloud,

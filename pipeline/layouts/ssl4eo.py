@@ -104,11 +104,13 @@ def open_shard(path: str | Path) -> xr.Dataset:
     target = Path(path)
     if not target.is_file():
         raise LayoutError(f"{path} does not exist")
+    store = ZipStore(target, mode="r")
     try:
-        dataset: xr.Dataset = xr.open_zarr(ZipStore(target, mode="r"), chunks=None)
-    except (zipfile.BadZipFile, FileNotFoundError, KeyError, ValueError) as err:
+        dataset: xr.Dataset = xr.open_zarr(store, chunks=None)
+    except (zipfile.BadZipFile, OSError, KeyError, TypeError, ValueError) as err:
         problem = " ".join(str(err).split())
         raise LayoutError(f"{path} is not a whole .zarr.zip: {problem}") from err
+    dataset.set_close(store.close)
     return dataset
 
 

@@ -26,6 +26,8 @@ class Candidate:
     scenes: tuple[Scene, ...]
     reach: float
     """Share of the patch inside the scenes' footprints [1]."""
+    first_reach: float = 1.0
+    """Share of the patch inside the first scene's footprint [1]."""
 
 
 Windows = Callable[[Sample], tuple[Interval, ...]]
@@ -76,14 +78,15 @@ def to_choice(candidate: Candidate, bands: Sequence[str], score: Score | None, *
 def partnered(optical: Sequence[Candidate], level1c: Sequence[Candidate]) -> list[Candidate]:
     """Return the Level-2A candidates that have a Level-1C partner of the same datatake and tile.
 
-    Tiles without a partner are left out of the mosaic; a candidate whose best tile has none is left out whole.
+    A candidate that needs a tile without a partner is left out whole: the mosaic would have a gap.
     """
     partners = {candidate.acquisition: {scene.tile for scene in candidate.scenes} for candidate in level1c}
     kept = []
     for candidate in optical:
         tiles = partners.get(candidate.acquisition, set())
-        if candidate.scenes[0].tile in tiles:
-            scenes = tuple(scene for scene in candidate.scenes if scene.tile in tiles)
+        scenes = tuple(scene for scene in candidate.scenes if scene.tile in tiles)
+        is_whole = scenes == candidate.scenes or candidate.first_reach >= WHOLE
+        if is_whole and scenes[:1] == candidate.scenes[:1]:
             kept.append(replace(candidate, scenes=scenes))
     return kept
 
@@ -160,4 +163,5 @@ def _candidate(
         acquired=min(scene.acquired for _, scene, _ in ordered),
         scenes=tuple(scene for _, scene, _ in ordered),
         reach=float(min(reach, 1.0)),
+        first_reach=ordered[0][0],
     )

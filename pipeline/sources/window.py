@@ -4,16 +4,19 @@ One rule for resampling: pixels that lie on the patch's grid are read as they ar
 same UTM zone is sampled at the pixel centres, which is exact; everything else is warped once, straight to the patch.
 """
 
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -35,7 +38,7 @@ GDAL_OPTIONS: Mapping[str, Any] = {
 }
 
 _ON_GRID_TOLERANCE = 1e-6
-_GONE = re.compile(r"\b(404|410)\b|does not exist in the file system|No such file")
+_GONE = re.compile(r"HTTP response code: (404|410)\b|does not exist in the file system|No such file")
 
 
 class Signer(Protocol):
@@ -76,7 +79,8 @@ class RasterReader:
             return read_patch(self._dataset(href), grid, resampling=resampling)
         except (RasterioError, OSError) as err:
             self._forget(href)
-            raise _source_error(href, err) from err
+            # GDAL's own errors name the signed URL, and a traceback prints causes.
+            raise _source_error(href, err) from None
 
     def close(self) -> None:
         """Close every raster."""
@@ -99,9 +103,23 @@ class RasterReader:
             dataset.close()
 
 
+class _QueryFilter(logging.Filter):
+    """Takes signatures out of what rasterio logs for GDAL: it names signed URLs, some of them as warnings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _public(record.getMessage()), ()
+        return True
+
+
+_QUERY_FILTER = _QueryFilter()
+_GDAL_LOGGERS = ("rasterio._base", "rasterio._env", "rasterio._err")
+
+
 @contextmanager
 def open_reader(source: Signer) -> Iterator[RasterReader]:
     """Yield a reader for one thread, under the GDAL options that remote rasters need."""
+    for name in _GDAL_LOGGERS:
+        logging.getLogger(name).addFilter(_QUERY_FILTER)
     reader = RasterReader(source)
     with rasterio.Env(**{**GDAL_OPTIONS, **source.gdal_env()}):
         try:
@@ -112,7 +130,7 @@ def open_reader(source: Signer) -> Iterator[RasterReader]:
 
 def read_patch(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resampling) -> NDArray[Any]:
     """Read the first band of an open raster on `grid`; see `RasterReader.read` for what comes back."""
-    if dataset.crs is None:
+    if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
         kind = "has ground control points only" if dataset.gcps[0] else "has no map projection"
         raise SourceError(f"{_public(dataset.name)} {kind}: it cannot be put on a grid")
     if dataset.crs.to_epsg() == grid.epsg and _is_north_up(dataset):
@@ -168,15 +186,40 @@ def _warp(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> ND
         "width": grid.size,
         "height": grid.size,
         "resampling": rasterio.enums.Resampling[resampling],
+        **_scale_options(dataset, grid),
     }
     if dataset.nodata is None:
         options["add_alpha"] = True
     with WarpedVRT(dataset, **options) as vrt:
         values = _without_nodata(vrt.read(1), dataset.nodata)
         if dataset.nodata is None:
-            fill = np.nan if np.issubdtype(values.dtype, np.floating) else 0
-            values[vrt.read(vrt.count) == 0] = fill
+            values[vrt.read(vrt.count) == 0] = np.nan if values.dtype.kind == "f" else 0
+    if dataset.nodata and values.dtype.kind != "f":
+        # Here GDAL fills with the file's own no-data value what lies outside the file.
+        with WarpedVRT(dataset, **options, src_nodata=None, nodata=None, add_alpha=True) as vrt:
+            values[vrt.read(vrt.count) == 0] = 0
     return values
+
+
+def _scale_options(dataset: DatasetReader, grid: PatchGrid) -> dict[str, float]:
+    """Return how many pixels of the patch go to one of the file, along the file's columns and rows.
+
+    GDAL would guess it from the sizes of the windows, and smooth one and the same pixel differently in every patch.
+    """
+    x, y = grid.left + grid.size / 2 * grid.resolution, grid.top - grid.size / 2 * grid.resolution
+    corner = [x, x + grid.resolution, x], [y, y, y - grid.resolution]
+    inverse = ~dataset.transform
+    with np.errstate(invalid="ignore"):
+        places = np.array(_transformer(grid.epsg, dataset.crs.to_wkt()).transform(*corner))
+        east, north = places[:, 1:] - places[:, :1]
+        columns = np.hypot(*(inverse.a * east + inverse.b * north))
+        rows = np.hypot(*(inverse.d * east + inverse.e * north))
+    return {"XSCALE": 1.0 / columns, "YSCALE": 1.0 / rows} if np.isfinite([columns, rows]).all() else {}
+
+
+@cache
+def _transformer(epsg: int, wkt: str) -> Transformer:
+    return Transformer.from_crs(epsg, wkt, always_xy=True)
 
 
 def _empty(dataset: DatasetReader, shape: tuple[int, int]) -> NDArray[Any]:
@@ -194,10 +237,15 @@ def _without_nodata(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
 
 
 def _source_error(href: str, err: Exception) -> SourceError:
-    problem = _public(" ".join(str(err).split()))
+    problem = _public(" ".join(str(_root_cause(err)).split()))
     if not _is_remote(href) or _GONE.search(problem):
         return SourceError(f"{_public(href)} cannot be read: {problem}")
     return TransientSourceError(f"{_public(href)} could not be read now: {problem}")
+
+
+def _root_cause(err: BaseException) -> BaseException:
+    """Return what GDAL met first: rasterio's own text for a failed read says only that there was something."""
+    return err if err.__cause__ is None else _root_cause(err.__cause__)
 
 
 def _is_remote(href: str) -> bool:
@@ -205,5 +253,5 @@ def _is_remote(href: str) -> bool:
 
 
 def _public(text: str) -> str:
-    """Return `text` without the query of any URL in it: that is where signatures are."""
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
+    """Return `text` without the query of any URL, whole or cut, in it: that is where signatures are."""
+    return re.sub(r"\?[^\s'\",)]*", "", text)

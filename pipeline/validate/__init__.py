@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.catalog import Decided, read_decided
 from pipeline.errors import LayoutError, PipelineError, RecipeError
-from pipeline.folder import read_recipe
+from pipeline.folder import read_provenance, read_recipe
 from pipeline.plan.packing import make_shards
 from pipeline.records import Recipe, Shard
 from pipeline.validate.findings import Finding
@@ -27,13 +27,15 @@ def validate(root: Path) -> list[Finding]:
     try:
         recipe = read_recipe(root)
     except RecipeError as err:
-        return [Finding("recipe.yaml", str(err))]
+        return [Finding("recipe.yaml", str(err).removeprefix(f"recipe {root / 'recipe.yaml'}: "))]
     try:
         decided = read_decided(root)
         shards = _shards(decided, recipe)
-    except (PipelineError, KeyError) as err:
+    except PipelineError as err:
         return [Finding("plan", f"{str(err).removeprefix(str(root)).lstrip('/')}; the dataset must be planned again")]
-    findings = [*_strangers(root, shards), *check_tables(root, decided, shards)]
+    except KeyError as err:
+        return [Finding("plan", f"{err.args[0]} is named in one table and absent from its own; plan again")]
+    findings = [*_check_members(root), *_strangers(root, shards), *check_tables(root, decided, shards)]
     for shard in shards:
         findings += check_shard(root, shard, recipe)
     return sorted(set(findings))
@@ -44,6 +46,15 @@ def _shards(decided: Decided, recipe: Recipe) -> list[Shard]:
     return make_shards(decided.samples, events, decided.places, decided.rows, recipe)
 
 
+def _check_members(root: Path) -> list[Finding]:
+    findings = [Finding("README.md", "is missing; build with --resume")] if not (root / "README.md").is_file() else []
+    try:
+        read_provenance(root)
+    except LayoutError:
+        findings.append(Finding("provenance.json", "is missing or damaged: --resume cannot tell what to go on from"))
+    return findings
+
+
 def _strangers(root: Path, shards: list[Shard]) -> list[Finding]:
     expected = {shard.path for shard in shards} | {shard.receipt_path for shard in shards}
     found = [
@@ -51,5 +62,8 @@ def _strangers(root: Path, shards: list[Shard]) -> list[Finding]:
         for folder in ("all", "train", "val", "test", "receipts")
         for file in sorted((root / folder).rglob("*"))
         if file.is_file()
+    ]
+    found += [
+        file.relative_to(root).as_posix() for folder in (".", "metadata") for file in root.glob(f"{folder}/.*.tmp")
     ]
     return [Finding(path, "is in no plan: left over from another build?") for path in found if path not in expected]

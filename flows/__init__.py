@@ -1,0 +1,1 @@
+"""Prefect flows: one file is one flow, its deployments are recipes."""

@@ -1,0 +1,233 @@
+"""Rows: every (sample, modality, timestep) decided once, from what was found and surveyed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.records import BANDS, DAY, by_pass, make_grid, make_recipe, make_sample, make_scene, make_score, rectangle
+
+from pipeline.plan.rows import needed_bands, plan_rows
+from pipeline.records import MODALITIES, PlanRow, Reason, Recipe, Sample, Scene
+
+HERE = make_sample("here")
+THERE = make_sample("there", grid=make_grid(left=500_320.0))
+RECIPE = make_recipe("series_length=3", "window={before: 30, after: 30}", "max_cloud=0.2", "alternates=2")
+
+
+def optical(day: int) -> Scene:
+    return make_scene(f"s2 {day:+03d}", DAY + timedelta(days=day, hours=10))
+
+
+def radar(day: int, orbit_state: str, **changes: object) -> Scene:
+    name = f"s1 {orbit_state} {day:+03d}"
+    return make_scene(name, DAY + timedelta(days=day, hours=5), product="S1", orbit_state=orbit_state, **changes)
+
+
+def elevation(name: str = "dem", **changes: object) -> Scene:
+    return make_scene(name, DAY - timedelta(days=900), product="DEM", acquisition="dem", **changes)
+
+
+def plan(scenes: Sequence[Scene], recipe: Recipe = RECIPE, *, bad: float = 0.0) -> list[PlanRow]:
+    scores = [make_score(HERE, scene, cloud=bad) for scene in scenes if scene.product == "S2L2A"]
+    return plan_rows([HERE], scenes, by_pass(scores), recipe)
+
+
+def of(rows: Sequence[PlanRow], modality: str) -> list[PlanRow]:
+    return [row for row in rows if row.modality == modality]
+
+
+def dates(rows: Sequence[PlanRow]) -> list[object]:
+    return [row.choice.acquired if row.choice else row.reason for row in rows]
+
+
+@st.composite
+def findings(draw: st.DrawFn) -> tuple[list[Sample], list[Scene], dict[str, float], Recipe]:
+    days = st.integers(-40, 40)
+    scenes = [optical(day) for day in draw(st.sets(days, max_size=10))]
+    for state in ("ascending", "descending", "unknown"):
+        scenes += [radar(day, state) for day in draw(st.sets(days, max_size=4))]
+    scenes += [elevation()] * draw(st.integers(0, 1))
+    samples = draw(st.lists(st.sampled_from([HERE, THERE, make_sample("off", grid=make_grid(left=7e5))]), unique=True))
+    cloud = {scene.acquisition: draw(st.sampled_from([0.0, 0.1, 0.9])) for scene in scenes if scene.product == "S2L2A"}
+    modalities = draw(st.lists(st.sampled_from(list(MODALITIES)), min_size=1, unique=True))
+    recipe = make_recipe(
+        f"modalities={modalities}", f"series_length={draw(st.integers(1, 6))}", "window={before: 30, after: 30}"
+    )
+    return samples, scenes, cloud, recipe
+
+
+def scores_of(samples: Sequence[Sample], scenes: Sequence[Scene], cloud: dict[str, float]) -> dict:
+    optical_scenes = [scene for scene in scenes if scene.acquisition in cloud]
+    return by_pass([make_score(s, scene, cloud=cloud[scene.acquisition]) for s in samples for scene in optical_scenes])
+
+
+@given(findings())
+def test_rows_are_sorted_and_complete_whatever_was_found(
+    found: tuple[list[Sample], list[Scene], dict[str, float], Recipe],
+) -> None:
+    samples, scenes, cloud, recipe = found
+    rows = plan_rows(samples, scenes, scores_of(samples, scenes, cloud), recipe)
+    states = {scene.orbit_state for scene in scenes if scene.product == "S1"}
+    planned = [m for m in recipe.wanted if m.product != "S1" or m.orbit_state in states]
+    assert [(row.sample_id, row.modality, row.timestep) for row in rows] == [
+        (sample.id, modality.name, step)
+        for sample in samples
+        for modality in planned
+        for step in range(recipe.timesteps_of(modality.name))
+    ]
+    for row in rows:
+        assert (row.choice is None) == bool(row.reason)
+
+
+@given(findings(), st.randoms(use_true_random=False))
+def test_the_order_of_the_scenes_found_does_not_matter(
+    found: tuple[list[Sample], list[Scene], dict[str, float], Recipe], random: Random
+) -> None:
+    samples, scenes, cloud, recipe = found
+    scores = scores_of(samples, scenes, cloud)
+    shuffled = random.sample(scenes, len(scenes))
+    assert plan_rows(samples, shuffled, scores, recipe) == plan_rows(samples, scenes, scores, recipe)
+
+
+@given(findings())
+def test_images_of_a_series_ascend_and_gaps_come_last(
+    found: tuple[list[Sample], list[Scene], dict[str, float], Recipe],
+) -> None:
+    samples, scenes, cloud, recipe = found
+    rows = plan_rows(samples, scenes, scores_of(samples, scenes, cloud), recipe)
+    for sample in samples:
+        for modality in recipe.modalities:
+            choices = [row.choice for row in of(rows, modality) if row.sample_id == sample.id]
+            times = [choice.acquired for choice in choices if choice]
+            assert choices[len(times) :] == [None] * (len(choices) - len(times))
+            assert times == sorted(times)
+
+
+def test_modalities_of_one_product_share_their_acquisitions() -> None:
+    scenes = [optical(day) for day in (-20, -3, 4, 25)]
+    # Without its classification a scene serves neither, without one band neither too.
+    no_classes = replace(optical(1), hrefs={band: "/x.tif" for band in BANDS["S2L2A"] if band != "SCL"})
+    no_band = replace(optical(-1), hrefs={band: "/x.tif" for band in BANDS["S2L2A"] if band != "B09"})
+    rows = plan([*scenes, no_classes, no_band])
+    assert dates(of(rows, "S2L2A")) == dates(of(rows, "SCL"))
+    assert len(set(dates(of(rows, "S2L2A"))) & {scene.acquired for scene in scenes}) == 3
+    for reflectance, classes in zip(of(rows, "S2L2A"), of(rows, "SCL"), strict=True):
+        assert reflectance.choice is not None
+        assert classes.choice is not None
+        assert [asset.hrefs for asset in classes.choice.assets] == [
+            (asset.mask_href,) for asset in reflectance.choice.assets
+        ]
+
+
+def test_radar_is_split_by_pass_direction() -> None:
+    rows = plan([radar(-5, "ascending"), radar(-4, "descending"), radar(6, "ascending"), radar(7, "descending")])
+    for modality, state, days in (("S1ASC", "ascending", (-5, 6)), ("S1DSC", "descending", (-4, 7))):
+        choices = [row.choice for row in of(rows, modality) if row.choice]
+        assert [choice.acquired for choice in choices] == [DAY + timedelta(days=day, hours=5) for day in days]
+        assert {choice.orbit_state for choice in choices} == {state}
+        assert [row.reason for row in of(rows, modality)][-1] == Reason.SERIES_SHORT
+    assert of(rows, "S1RTC") == []
+
+
+def test_a_place_that_radar_of_a_direction_does_not_reach_still_has_rows_for_it() -> None:
+    away = radar(-5, "ascending", footprint=rectangle(make_grid(left=700_000.0)))
+    assert dates(of(plan([away]), "S1ASC")) == [Reason.NO_SCENE] * 3
+
+
+def test_radar_must_reach_the_whole_patch() -> None:
+    whole = radar(-5, "ascending", footprint=rectangle(HERE.grid, right=0.9995))
+    part = radar(5, "ascending", footprint=rectangle(HERE.grid, right=0.98))
+    assert dates(of(plan([whole, part]), "S1ASC")) == [
+        whole.acquired,
+        Reason.NO_IMAGE_AFTER,
+        Reason.SERIES_SHORT,
+    ]
+
+
+def test_radar_that_reaches_only_a_part_is_no_scene_and_not_a_cloudy_one() -> None:
+    part = radar(5, "ascending", footprint=rectangle(HERE.grid, right=0.98))
+    assert dates(of(plan([part]), "S1ASC")) == [Reason.NO_SCENE] * 3
+
+
+def test_two_frames_of_one_pass_make_up_the_patch() -> None:
+    lower = radar(-5, "ascending", acquisition="orbit", footprint=rectangle(HERE.grid, top=0.5))
+    upper = replace(lower, id="s1 upper", footprint=rectangle(HERE.grid, bottom=0.4))
+    choice = of(plan([lower, upper]), "S1ASC")[0].choice
+    assert choice is not None
+    assert [asset.scene_id for asset in choice.assets] == ["s1 upper", lower.id]
+    assert choice.bad is None
+
+
+def test_clouds_are_judged_by_the_survey_and_not_by_the_scene() -> None:
+    scenes = [replace(optical(-5), cloud_cover=100.0), replace(optical(5), cloud_cover=0.0)]
+    scores = by_pass([make_score(HERE, scenes[0]), make_score(HERE, scenes[1], cloud=0.1, shadow=0.11)])
+    rows = of(plan_rows([HERE], scenes, scores, RECIPE), "S2L2A")
+    assert dates(rows) == [scenes[0].acquired, Reason.NO_IMAGE_AFTER, Reason.SERIES_SHORT]
+    choice = rows[0].choice
+    assert choice is not None
+    assert (choice.cloud, choice.bad) == (0.0, 0.0)
+
+
+def test_an_acquisition_without_a_score_is_not_usable() -> None:
+    assert dates(of(plan_rows([HERE], [optical(-5)], {}, RECIPE), "S2L2A")) == [Reason.TOO_CLOUDY] * 3
+
+
+@pytest.mark.parametrize("max_cloud", [0.2, 1.0])
+def test_an_unreadable_classification_is_not_usable_however_much_cloud_is_allowed(max_cloud: float) -> None:
+    scene, nan = optical(-5), float("nan")
+    broken = make_score(HERE, scene, nodata=nan, cloud=nan, shadow=nan, snow=nan, error="unreadable")
+    recipe = make_recipe("series_length=3", f"max_cloud={max_cloud}")
+    rows = of(plan_rows([HERE], [scene], by_pass([broken]), recipe), "S2L2A")
+    assert [row.choice for row in rows] == [None] * 3
+
+
+def test_alternates_are_ranked_cut_to_the_recipe_and_the_same_for_the_whole_series() -> None:
+    scenes = [optical(day) for day in (-12, -8, -4, -2, 2, 4, 8, 12)]
+    rows = of(plan(scenes), "S2L2A")
+    kept = {row.alternates for row in rows}
+    assert len(kept) == 1
+    (alternates,) = kept
+    assert [alternate.acquisition for alternate in alternates] == ["pass-s2 -04", "pass-s2 +04"]
+    assert not {a.acquisition for a in alternates} & {row.choice.acquisition for row in rows if row.choice}
+
+
+def test_elevation_has_one_row_with_all_its_tiles() -> None:
+    west = elevation("west", footprint=rectangle(HERE.grid, right=0.3))
+    east = elevation("east", footprint=rectangle(HERE.grid, left=0.3))
+    (row,) = of(plan([west, east]), "DEM")
+    assert row.choice is not None
+    assert [asset.scene_id for asset in row.choice.assets] == ["east", "west"]
+    assert row.alternates == ()
+
+
+def test_without_elevation_the_one_row_says_so() -> None:
+    (row,) = of(plan([]), "DEM")
+    assert (row.choice, row.reason) == (None, Reason.NO_COVERAGE)
+
+
+def test_labels_need_no_scene() -> None:
+    (row,) = of(plan([]), "MASK")
+    assert row.choice is not None
+    assert (row.choice.acquired, row.choice.assets) == (DAY, ())
+
+
+def test_the_bands_that_are_needed_are_those_of_all_modalities_of_a_product() -> None:
+    recipe = make_recipe("modalities=[SCL, S2L2A, S1ASC, S1DSC]", "bands={S2L2A: [B04, B03]}")
+    assert needed_bands("S2L2A", recipe) == ("SCL", "B04", "B03")
+    assert needed_bands("S1", recipe) == ("vv", "vh")
+    assert needed_bands("DEM", recipe) == ()
+    assert needed_bands("S2L2A", make_recipe("modalities=[S2L2A]", "bands={S2L2A: [B04]}")) == ("B04", "SCL")
+
+
+def test_a_series_follows_the_first_and_last_event_of_its_place() -> None:
+    later = DAY + timedelta(days=100)
+    sample = make_sample("here", event_ids=("1", "2"), event_dates=(DAY, later))
+    scenes = [optical(day) for day in (-31, -30, -2, 2, 98, 103, 130, 131)]
+    scores = by_pass([make_score(sample, scene) for scene in scenes])
+    recipe = make_recipe("series_length=6", "window={before: 30, after: 30}")
+    rows = of(plan_rows([sample], scenes, scores, recipe), "S2L2A")
+    assert dates(rows) == [scene.acquired for scene in scenes[1:-1]]

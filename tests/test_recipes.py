@@ -1,0 +1,306 @@
+"""Recipes: every fault named in one line, every override where it belongs, and a YAML text that says it all."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import RecipeError
+from pipeline.recipes import load_recipe, parse_overrides, recipe_from_tree, recipe_names, recipe_to_yaml
+from pipeline.records import MODALITIES, Recipe
+
+FAULTS = {
+    "name": ("name='Big Slides'", "name: string should match pattern '.*', got 'Big Slides'"),
+    "layout": ("layout=netcdf", "layout: input should be 'ssl4eo-s12-v1.1', got 'netcdf'"),
+    "patch_size": ("patch_size=7", "patch_size: input should be greater than or equal to 8, got 7"),
+    "resolution": ("resolution=0", "resolution: input should be greater than 0, got 0"),
+    "anchor": ("anchor=[1, 2, 3]", r"anchor: tuple should have at most 2 items .*, got \[1, 2, 3\]"),
+    "modalities": ("modalities=[]", r"modalities: tuple should have at least 1 item .*, got \[\]"),
+    "bands": ("bands=[B02]", r"bands: input should be a valid dictionary, got \['B02'\]"),
+    "series_length": ("series_length=0", "series_length: input should be greater than or equal to 1, got 0"),
+    "window.before": ("window.before=-1", r"window\.before: input should be greater than or equal to 0, got -1"),
+    "window.after": ("window.after=1.5", r"window\.after: input should be a valid integer.*, got 1\.5"),
+    "max_cloud": ("max_cloud=20", "max_cloud: input should be less than or equal to 1, got 20"),
+    "places.columns.id": ("places.columns.id=[a]", r"places\.columns\.id: input should be a valid string, got \['a'\]"),
+    "places.columns.date": ("places.columns.date=3", r"places\.columns\.date: input should be a valid string, got 3"),
+    "places.columns.lon": (
+        "places.columns.lon=null",
+        r"places\.columns\.lon: input should be a valid string, got None",
+    ),
+    "places.columns.lat": ("places.columns.lat=1.5", r"places\.columns\.lat: input should be a valid string, got 1\.5"),
+    "places.crs": ("places.crs=EPSG:4326", r"places\.crs: string should match pattern '.*', got 'EPSG:4326'"),
+    "places.region": ("places.region=A_b", r"places\.region: string should match pattern '.*', got 'A_b'"),
+    "places.extent": ("places.extent=abcd", r"places\.extent: input should be a valid tuple, got 'abcd'"),
+    "places.margin": ("places.margin=-1", r"places\.margin: input should be greater than or equal to 0, got -1"),
+    "places.negatives": ("places.negatives=-1", r"places\.negatives: input should be greater than or equal to 0"),
+    "places.date": ("places.date=20230801", r"places\.date: input should be a valid string, got 20230801"),
+    "collections.S2L2A": ("collections.S2L2A=1", r"collections\.S2L2A: input should be a valid string, got 1"),
+    "collections.S1": ("collections.S1=[]", r"collections\.S1: input should be a valid string, got \[\]"),
+    "collections.DEM": ("collections.DEM={}", r"collections\.DEM: input should be a valid string, got {}"),
+    "resampling.S2L2A": ("resampling.S2L2A=linear", r"resampling\.S2L2A: input should be 'nearest', .*, got 'linear'"),
+    "resampling.S1": ("resampling.S1=mode", r"resampling\.S1: input should be 'nearest', 'bilinear', .*, got 'mode'"),
+    "resampling.DEM": ("resampling.DEM=null", r"resampling\.DEM: input should be 'nearest', .*, got None"),
+    "samples_per_shard": ("samples_per_shard=4097", "samples_per_shard: input should be less than or equal to 4096"),
+    "alternates": ("alternates=51", "alternates: input should be less than or equal to 50, got 51"),
+    "seed": ("seed=-1", "seed: input should be greater than or equal to 0, got -1"),
+}
+"""Field to an override that breaks it, and what the error says."""
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_the_table_of_faults_covers_every_field() -> None:
+    assert sorted(FAULTS) == sorted(leaves(Recipe))
+
+
+@pytest.mark.parametrize(("override", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_value_out_of_range_is_named_with_what_was_expected(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"^recipe landslides: {message}") as caught:
+        load_recipe("landslides", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("modalities=[S2L1C]", "unknown modality S2L1C; there are S2L2A, SCL, S1ASC"),
+        ("modalities=[DEM, DEM]", "modalities names one of them twice"),
+        ("bands.S2L1C=[B10]", "bands: unknown modality S2L1C; there are S2L2A, SCL"),
+        ("bands.S2L2A=[B10]", "S2L2A has no band B10; it has B01, B02"),
+        ("bands.S2L2A=[]", r"bands\.S2L2A: name at least one band, and each only once"),
+        ("bands.S2L2A=[B02, B02]", r"bands\.S2L2A: name at least one band, and each only once"),
+        ("places.extent=[0, 0, 1, 1]", r"places: places\.extent is in metres of one UTM zone: give places\.crs too"),
+        ("places=3", "places: input should be a valid dictionary.*, got 3"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("landslides", [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("windows=3", r"unknown key windows; did you mean window\?$"),
+        ("window.befor=3", r"unknown key window\.befor; did you mean before\?$"),
+        ("places.negative=1", r"unknown key places\.negative; did you mean negatives\?$"),
+        ("places.columns.longitude=x", r"unknown key places\.columns\.longitude; did you mean lon\?$"),
+        ("collections.S2L1C=x", r"unknown key collections\.S2L1C; did you mean S2L2A\?$"),
+        ("resampling.S2=x", r"unknown key resampling\.S2; did you mean S2L2A\?$"),
+        ("window.qqq=3", r"unknown key window\.qqq; there are before, after$"),
+        ("cube.depth=3", r"unknown key cube; there are name, layout"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_likely_one_at_any_depth(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("landslides", [override])
+
+
+def test_every_fault_of_a_recipe_is_in_the_one_line() -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe_from_tree({"name": "x", "seeds": 1, "window": {"before": -1}}, where="recipe x.yaml")
+    text = str(caught.value)
+    assert text.startswith("recipe x.yaml: ")
+    for fault in ("unknown key seeds; did you mean seed?", "key window.after is missing", "key patch_size is missing"):
+        assert fault in text
+    assert "window.before: input should be greater than or equal to 0, got -1" in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "key", [name for name, field in Recipe.model_fields.items() if field.is_required()], ids=lambda key: key
+)
+def test_a_missing_key_is_named(key: str) -> None:
+    tree = yaml.safe_load(recipe_to_yaml(load_recipe("landslides")))
+    del tree[key]
+    with pytest.raises(RecipeError, match=f"^here: key {key} is missing$"):
+        recipe_from_tree(tree, where="here")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("window.before=90", "window.before", 90),
+        (" window = {before: 1, after: 2}", "window", {"before": 1, "after": 2}),
+        ("places.columns.id=grid_id", "places.columns.id", "grid_id"),
+        ("places.columns.id=null", "places.columns.id", None),
+        ("places.columns=null", "places.columns", None),
+        ("max_cloud= 0.5 ", "max_cloud", 0.5),
+        ("anchor=[5, 10.5]", "anchor", [5, 10.5]),
+        ("bands.S2L2A=[B02, B03]", "bands.S2L2A", ["B02", "B03"]),
+        ("places.region='7'", "places.region", "7"),
+        ("places.columns.date=a=b", "places.columns.date", "a=b"),
+        ("name=", "name", None),
+    ],
+)
+def test_the_right_side_of_an_override_is_yaml(override: str, key: str, value: Any) -> None:
+    assert parse_overrides([override]) == {key: value}
+
+
+def test_overrides_change_what_they_name_and_nothing_else() -> None:
+    plain = load_recipe("landslides")
+    changed = load_recipe(
+        "landslides", ["window.before=90", "places.columns.id=slide", "bands.DEM=[DEM]", "collections.S1=mine"]
+    )
+    assert changed.window.before == 90
+    assert changed.places.columns.id == "slide"
+    assert changed.bands_of("DEM") == ("DEM",)
+    assert changed.collections.S1 == "mine"
+    undone = {"window": plain.window, "places": plain.places, "bands": plain.bands, "collections": plain.collections}
+    assert changed.model_copy(update=undone) == plain
+
+
+def test_overrides_may_come_as_a_mapping_and_the_last_one_wins() -> None:
+    assert load_recipe("landslides", {"window.after": 3, "seed": 7}).window.after == 3
+    assert load_recipe("landslides", ["seed=1", "seed=2"]).seed == 2
+
+
+def test_one_number_as_anchor_serves_both_axes() -> None:
+    assert load_recipe("landslides", ["anchor=60"]).anchor == (60.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("window.before", r"^override 'window\.before' is not key=value, as in window\.before=90$"),
+        ("=3", r"^override '=3' is not key=value"),
+        ("seed=[1", r"^override 'seed=\[1' is not YAML: "),
+        ("name.first=x", r"^override name\.first: name holds a value, not a group of keys$"),
+        ("bands.S2L2A.first=x", r"^override bands\.S2L2A\.first: S2L2A holds a value, not a group of keys$"),
+    ],
+)
+def test_an_override_that_cannot_be_applied_is_refused_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe("landslides", [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_does_not_exist_is_named_with_the_likely_one(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^no recipe 'landslide'; did you mean landslides\?$"):
+        load_recipe("landslide")
+    with pytest.raises(RecipeError, match=r"^no recipe 'zzz'; there are .*landslides"):
+        load_recipe("zzz")
+    with pytest.raises(RecipeError, match=r"^recipe file .*gone\.yaml does not exist$"):
+        load_recipe(str(tmp_path / "gone.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- name: x", "is not a YAML mapping$"),
+        ("", "is not a YAML mapping$"),
+        ("name: [x", "is not YAML: "),
+        ("1: 2", "1: keys should be strings, got 1"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_shipped_recipe_loads_and_bears_the_name_of_its_file() -> None:
+    assert "landslides" in recipe_names()
+    for name in recipe_names():
+        assert load_recipe(name).name == name
+
+
+def test_the_landslides_recipe_says_what_sen12landslides_has() -> None:
+    recipe = load_recipe("landslides")
+    assert (recipe.patch_size, recipe.resolution, recipe.series_length) == (128, 10.0, 15)
+    assert recipe.step == 1280.0
+    assert recipe.timesteps_of("S2L2A") == 15
+    assert recipe.timesteps_of("DEM") == recipe.timesteps_of("MASK") == 1
+    assert [modality.name for modality in recipe.wanted] == list(recipe.modalities)
+    assert recipe.bands_of("S1ASC") == ("vv", "vh")
+
+
+def test_a_recipe_is_frozen_at_every_depth() -> None:
+    recipe = load_recipe("landslides")
+    for part, field in ((recipe, "seed"), (recipe.window, "before"), (recipe.places.columns, "id")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, field, 1)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+names = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]))
+slug = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
+resampling = st.sampled_from(["nearest", "bilinear", "cubic", "average"])
+days = st.dates(date(1990, 1, 1), date(2090, 1, 1)).map(date.isoformat)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, Any]:
+    modalities = draw(st.lists(st.sampled_from(list(MODALITIES)), min_size=1, unique=True))
+    bands = {
+        name: draw(st.lists(st.sampled_from(MODALITIES[name].band_names), min_size=1, unique=True))
+        for name in draw(st.sets(st.sampled_from(modalities)))
+    }
+    crs = draw(st.none() | st.integers(1, 60).map(lambda zone: f"EPSG:326{zone:02d}"))
+    extent = st.tuples(finite, finite, finite, finite).map(list)
+    places = {
+        "columns": {"id": draw(st.none() | names), "date": draw(names), "lon": draw(names), "lat": "y"},
+        "crs": crs,
+        "region": draw(st.none() | slug),
+        "extent": draw(st.none() | extent) if crs else None,
+        "margin": draw(st.integers(0, 64)),
+        "negatives": draw(st.floats(0, 1e6)),
+        "date": draw(st.none() | days),
+    }
+    return {
+        "name": draw(slug),
+        "patch_size": draw(st.integers(8, 4096)),
+        "resolution": draw(st.floats(0, 1e4, exclude_min=True)),
+        "anchor": draw(finite | st.tuples(finite, finite).map(list)),
+        "modalities": modalities,
+        "bands": bands,
+        "series_length": draw(st.integers(1, 1000)),
+        "window": {"before": draw(st.integers(0, 10_000)), "after": draw(st.integers(0, 10_000))},
+        "max_cloud": draw(st.floats(0, 1)),
+        "places": places,
+        "collections": {"S1": draw(st.none() | names)},
+        "resampling": {"S2L2A": draw(resampling), "DEM": draw(resampling)},
+        "samples_per_shard": draw(st.integers(1, 4096)),
+        "seed": draw(st.integers(0, 2**63)),
+    }
+
+
+@given(trees())
+def test_the_yaml_of_any_recipe_reads_back_to_an_equal_recipe(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any]
+) -> None:
+    recipe = recipe_from_tree(tree, where="drawn")
+    file = tmp_path_factory.getbasetemp() / "drawn.yaml"
+    file.write_text(recipe_to_yaml(recipe), encoding="utf-8")
+    assert load_recipe(str(file)) == recipe
+
+
+def test_a_date_may_be_written_without_quotes_as_the_error_message_suggests() -> None:
+    assert load_recipe("landslides", ["places.date=2023-08-01"]).places.date == "2023-08-01"
+
+
+@pytest.mark.parametrize("override", ["resolution=.inf", "places.negatives=.inf", "anchor=.nan", "anchor=[0, .inf]"])
+def test_infinite_numbers_are_refused(override: str) -> None:
+    with pytest.raises(RecipeError, match="finite"):
+        load_recipe("landslides", [override])
+
+
+def test_a_file_in_another_encoding_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_bytes("name: café".encode("latin-1"))
+    with pytest.raises(RecipeError, match="UTF-8"):
+        load_recipe(str(file))

@@ -1,0 +1,175 @@
+"""The survey: shares of a patch as NumPy counts them, and what becomes of a classification that cannot be read."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from support.records import DAY, make_grid, make_sample, make_scene
+
+from pipeline.errors import TransientSourceError
+from pipeline.plan.candidates import Candidate
+from pipeline.records import Reason, Sample, Scene, Score
+from pipeline.sources.window import open_reader
+from pipeline.survey import read_classification, survey_batch, survey_batches
+
+SIDE = 32
+
+
+@dataclass(frozen=True)
+class Local:
+    """A source of files on this machine."""
+
+    def sign(self, href: str) -> str:
+        return href
+
+    def gdal_env(self) -> Mapping[str, str]:
+        return {"GDAL_HTTP_MAX_RETRY": "0"}
+
+
+def write_classes(path: Path, classes: NDArray[np.uint8], *, resolution: float = 10.0) -> str:
+    """Write classes whose upper left corner is that of `make_grid()`."""
+    grid = make_grid()
+    transform = Affine(resolution, 0.0, grid.left, 0.0, -resolution, grid.top)
+    height, width = classes.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=height, count=1, dtype="uint8", crs="EPSG:32633",
+        transform=transform, nodata=0,
+    ) as file:  # fmt: skip
+        file.write(classes, 1)
+    return str(path)
+
+
+def scene_of(name: str, href: str, day: int = 0) -> Scene:
+    return make_scene(name, DAY + timedelta(days=day), acquisition=f"pass {day}", hrefs={"SCL": href})
+
+
+def candidate(*scenes: Scene) -> Candidate:
+    return Candidate(acquisition=scenes[0].acquisition, acquired=scenes[0].acquired, scenes=scenes, reach=1.0)
+
+
+def survey(sample: Sample, *candidates: Candidate) -> list[Score]:
+    batches = survey_batches([sample], {sample.id: candidates})
+    return [score for batch in batches for score in survey_batch(batch, Local())]
+
+
+def draw_classes(seed: int, *, side: int = SIDE, highest: int = 12) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, highest, (side, side), endpoint=True).astype(np.uint8)
+
+
+def assert_shares(score: Score, classes: NDArray[np.uint8]) -> None:
+    assert score.nodata == np.mean((classes == 0) | (classes > 11))
+    assert score.cloud == np.isin(classes, [8, 9, 10]).mean()
+    assert score.shadow == (classes == 3).mean()
+    assert score.snow == (classes == 11).mean()
+    assert score.bad == score.nodata + score.cloud + score.shadow
+    assert score.error == ""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_are_what_numpy_counts(tmp_path: Path, seed: int) -> None:
+    classes = draw_classes(seed)
+    (score,) = survey(make_sample(), candidate(scene_of("s", write_classes(tmp_path / "s.tif", classes))))
+    assert_shares(score, classes)
+    assert (score.sample_id, score.acquisition, score.scene_ids) == ("a", "pass 0", ("s",))
+    assert score.acquired == DAY
+
+
+def test_the_classification_is_repeated_from_twenty_metres(tmp_path: Path) -> None:
+    classes = draw_classes(1, side=SIDE // 2)
+    (score,) = survey(
+        make_sample(), candidate(scene_of("s", write_classes(tmp_path / "s.tif", classes, resolution=20)))
+    )
+    assert_shares(score, classes.repeat(2, axis=0).repeat(2, axis=1))
+
+
+def test_ground_that_no_scene_reaches_is_no_data(tmp_path: Path) -> None:
+    half = np.full((SIDE, SIDE // 2), 4, np.uint8)
+    (score,) = survey(make_sample(), candidate(scene_of("s", write_classes(tmp_path / "s.tif", half))))
+    assert (score.nodata, score.bad) == (0.5, 0.5)
+
+
+def test_the_first_scene_of_a_pass_that_has_data_wins(tmp_path: Path) -> None:
+    first, second = draw_classes(1, highest=3), draw_classes(2)
+    scenes = [scene_of(f"s{i}", write_classes(tmp_path / f"{i}.tif", c)) for i, c in enumerate((first, second))]
+    (score,) = survey(make_sample(), candidate(*scenes))
+    assert_shares(score, np.where(first == 0, second, first))
+    assert score.scene_ids == ("s0", "s1")
+
+
+def test_a_scene_that_is_not_needed_is_not_opened(tmp_path: Path) -> None:
+    full = write_classes(tmp_path / "full.tif", np.full((SIDE, SIDE), 4, np.uint8))
+    scenes = [scene_of("full", full), scene_of("gone", str(tmp_path / "gone.tif"))]
+    (score,) = survey(make_sample(), candidate(*scenes))
+    assert (score.bad, score.error) == (0.0, "")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_unreadable_classification_gets_an_error_code_and_no_shares(tmp_path: Path, which: int) -> None:
+    empty = write_classes(tmp_path / "empty.tif", np.zeros((SIDE, SIDE), np.uint8))
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(b"<html>")
+    hrefs = [empty, empty]
+    hrefs[which] = str(broken)
+    good = scene_of("good", write_classes(tmp_path / "good.tif", np.full((SIDE, SIDE), 4, np.uint8)), day=1)
+    scores = survey(make_sample(), candidate(*(scene_of(href, href) for href in hrefs)), candidate(good))
+    bad, fine = sorted(scores, key=lambda score: score.acquisition)
+    assert bad.error == Reason.UNREADABLE
+    assert np.isnan([bad.nodata, bad.cloud, bad.shadow, bad.snow, bad.bad]).all()
+    assert bad.scene_ids == tuple(hrefs)
+    assert fine.bad == 0.0
+
+
+def test_a_transient_fault_stops_the_batch(tmp_path: Path) -> None:
+    good = scene_of("good", write_classes(tmp_path / "good.tif", np.full((SIDE, SIDE), 4, np.uint8)))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    away = scene_of("away", f"http://127.0.0.1:{port}/scl.tif?sig=SECRET", day=1)
+    windows = [w for batch in survey_batches([make_sample()], {"a": [candidate(good), candidate(away)]}) for w in batch]
+    with pytest.raises(TransientSourceError, match=r"scl\.tif could not be read now") as caught:
+        survey_batch(windows, Local())
+    assert "SECRET" not in str(caught.value)
+
+
+def test_the_mosaic_that_is_scored_is_the_one_that_reading_returns(tmp_path: Path) -> None:
+    classes = draw_classes(7)
+    href = write_classes(tmp_path / "s.tif", classes)
+    with open_reader(Local()) as reader:
+        got = read_classification([href], make_grid(), reader)
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, classes)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.lists(st.integers(0, 5), max_size=6, unique=True)), st.integers(1, 5)
+)
+def test_every_window_is_in_one_batch_and_a_batch_opens_one_scene_first(
+    passes: dict[str, list[int]], largest: int
+) -> None:
+    samples = [make_sample(name) for name in passes]
+    candidates = {
+        name: [candidate(scene_of(f"s{day}", f"/{day}.tif", day), scene_of("t", "/t.tif", day)) for day in days]
+        for name, days in passes.items()
+    }
+    batches = survey_batches(samples, candidates, largest=largest)
+    windows = sorted((window.sample_id, window.acquisition) for batch in batches for window in batch)
+    assert windows == sorted((name, f"pass {day}") for name, days in passes.items() for day in days)
+    for batch in batches:
+        assert 1 <= len(batch) <= largest
+        assert len({window.hrefs[0] for window in batch}) == 1
+    firsts = [batch[0].hrefs[0] for batch in batches]
+    assert firsts == sorted(firsts)
+
+
+def test_a_window_knows_its_patch_and_all_scenes_of_the_pass() -> None:
+    scenes = (scene_of("s", "/s.tif"), scene_of("t", "/t.tif"))
+    ((window,),) = survey_batches([make_sample("x")], {"x": [candidate(*scenes)]})
+    assert (window.grid, window.hrefs, window.scene_ids) == (make_grid(), ("/s.tif", "/t.tif"), ("s", "t"))
