@@ -56,7 +56,7 @@ def empty_rows(sample: Sample) -> list[PlanRow]:
 def decided() -> Decided:
     samples = (NORTH, SOUTH, UNSERVED)
     scenes = (make_scene("s", DAY, extras={"generated": "20230901T000000"}, cloud_cover=3.5), make_scene("t", LATER))
-    places = pack([NORTH, SOUTH], RECIPE) | {"unserved": Place(shard="", position=-1)}
+    places = pack([NORTH, SOUTH], RECIPE) | {"unserved": Place(split="", shard="", position=-1)}
     return Decided(
         samples=samples,
         events=(Event(id="e1", date=DAY, wkb=rectangle(NORTH.grid, left=0.4, right=0.5, bottom=0.1, top=0.2)),),

@@ -10,16 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import DAY, make_grid, make_sample, make_scene, make_score, rectangle
 
-from pipeline.plan.candidates import Candidate, find_candidates, scenes_with, series_window, to_choice
-from pipeline.records import Scene
+from pipeline.plan.candidates import Candidate, Windows, find_candidates, scenes_with, to_choice
+from pipeline.plan.windows import Interval, event_window, windows_of
+from pipeline.recipes import load_recipe
+from pipeline.records import Sample, Scene
 from pipeline.records.recipe import Window
 
 PATCH = make_grid()
 WINDOW = Window(before=30, after=60)
 
 
-def find(*scenes: Scene, window: Window | None = WINDOW) -> tuple[Candidate, ...]:
-    return find_candidates([make_sample()], scenes, window)["a"]
+RECIPE = load_recipe("landslides", {"window": WINDOW.model_dump()})
+
+
+def around_event(sample: Sample) -> tuple[Interval, ...]:
+    return windows_of(sample, RECIPE)
+
+
+def find(*scenes: Scene, windows: Windows | None = around_event) -> tuple[Candidate, ...]:
+    return find_candidates([make_sample()], scenes, windows)["a"]
 
 
 def names(candidate: Candidate) -> list[str]:
@@ -74,10 +83,10 @@ def test_a_scene_that_only_touches_the_patch_is_no_candidate() -> None:
 
 def test_every_sample_has_an_entry_even_without_scenes() -> None:
     near, far = make_sample("near"), make_sample("far", grid=make_grid(left=700_000.0))
-    assert find_candidates([near, far], [], WINDOW) == {"near": (), "far": ()}
-    found = find_candidates([near, far], [make_scene("s")], WINDOW)
+    assert find_candidates([near, far], [], around_event) == {"near": (), "far": ()}
+    found = find_candidates([near, far], [make_scene("s")], around_event)
     assert [len(found[name]) for name in ("near", "far")] == [1, 0]
-    assert find_candidates([], [make_scene("s")], WINDOW) == {}
+    assert find_candidates([], [make_scene("s")], around_event) == {}
 
 
 def test_a_scene_of_the_whole_patch_comes_before_one_of_a_part() -> None:
@@ -126,7 +135,7 @@ def test_the_order_of_the_scenes_found_does_not_matter(random: Random) -> None:
 
 
 def test_the_window_takes_whole_days_and_is_half_open() -> None:
-    start, end = series_window(DAY, WINDOW)
+    start, end = event_window(DAY, WINDOW)
     assert (start, end) == (DAY - timedelta(days=30), DAY + timedelta(days=61))
     second = timedelta(seconds=1)
     scenes = [make_scene(f"s{i}", when) for i, when in enumerate((start - second, start, end - second, end))]
@@ -136,19 +145,19 @@ def test_the_window_takes_whole_days_and_is_half_open() -> None:
 def test_later_events_of_a_place_widen_its_window() -> None:
     later = DAY + timedelta(days=100)
     sample = make_sample(event_ids=("1", "2"), event_dates=(DAY, later))
-    end = series_window(later, WINDOW)[1]
+    end = event_window(later, WINDOW)[1]
     scenes = [make_scene("in", end - timedelta(seconds=1)), make_scene("out", end)]
-    assert [names(found) for found in find_candidates([sample], scenes, WINDOW)["a"]] == [["in"]]
+    assert [names(found) for found in find_candidates([sample], scenes, around_event)["a"]] == [["in"]]
 
 
 def test_without_a_window_scenes_of_any_date_count() -> None:
     ancient = make_scene("dem", DAY - timedelta(days=5000), product="DEM")
-    assert [names(found) for found in find(ancient, window=None)] == [["dem"]]
+    assert [names(found) for found in find(ancient, windows=None)] == [["dem"]]
 
 
 def test_a_place_without_a_date_has_no_series() -> None:
     undated = make_sample(date=None)
-    assert find_candidates([undated], [make_scene("s")], WINDOW) == {"a": ()}
+    assert find_candidates([undated], [make_scene("s")], around_event) == {"a": ()}
     assert len(find_candidates([undated], [make_scene("s")], None)["a"]) == 1
 
 
@@ -191,6 +200,6 @@ def test_a_patch_across_the_antimeridian_finds_scenes_on_both_sides() -> None:
     sample = make_sample(grid=patch)
     east = make_scene("east", acquisition="p", footprint=shapely.to_wkb(shapely.box(178.0, 7.0, 180.0, 11.0)))
     west = make_scene("west", acquisition="p", footprint=shapely.to_wkb(shapely.box(-180.0, 7.0, -178.0, 11.0)))
-    (found,) = find_candidates([sample], [east, west], WINDOW)["a"]
+    (found,) = find_candidates([sample], [east, west], around_event)["a"]
     assert set(names(found)) == {"east", "west"}
     assert found.reach == pytest.approx(1.0)

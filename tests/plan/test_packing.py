@@ -10,7 +10,7 @@ from support.records import DAY, make_choice, make_recipe, make_sample
 from pipeline.plan.packing import Place, make_shards, pack
 from pipeline.records import Event, PlanRow, Sample
 
-NOWHERE = Place(shard="", position=-1)
+NOWHERE = Place(split="", shard="", position=-1)
 
 
 def samples(count: int) -> list[Sample]:
@@ -38,9 +38,9 @@ def test_samples_keep_their_order_and_only_the_last_file_is_short(count: int, pe
 
 def test_files_are_numbered_from_one_with_six_digits() -> None:
     places = pack(samples(5), make_recipe("samples_per_shard=2", "name=slides"))
-    assert places["s000"] == Place(shard="slides_all_000001", position=0)
-    assert places["s003"] == Place(shard="slides_all_000002", position=1)
-    assert places["s004"] == Place(shard="slides_all_000003", position=0)
+    assert places["s000"] == Place(split="all", shard="slides_all_000001", position=0)
+    assert places["s003"] == Place(split="all", shard="slides_all_000002", position=1)
+    assert places["s004"] == Place(split="all", shard="slides_all_000003", position=0)
 
 
 def test_every_file_and_modality_is_one_shard_with_its_own_rows() -> None:
@@ -77,7 +77,7 @@ def test_a_modality_without_a_row_has_no_file() -> None:
 def test_samples_in_no_file_are_left_out_with_their_rows() -> None:
     recipe = make_recipe()
     held = samples(2)
-    places = {"s000": NOWHERE, "s001": Place(shard="x", position=0)}
+    places = {"s000": NOWHERE, "s001": Place(split="all", shard="x", position=0)}
     (shard,) = make_shards(held, {}, places, [row for s in held for row in rows_of(s, "DEM", 1)], recipe)
     assert [sample.id for sample in shard.samples] == ["s001"]
     assert {row.sample_id for row in shard.rows} == {"s001"}
@@ -85,7 +85,7 @@ def test_samples_in_no_file_are_left_out_with_their_rows() -> None:
 
 def test_the_positions_decide_the_order_inside_a_file() -> None:
     held = samples(3)
-    places = {sample.id: Place(shard="x", position=2 - index) for index, sample in enumerate(held)}
+    places = {sample.id: Place(split="all", shard="x", position=2 - index) for index, sample in enumerate(held)}
     (shard,) = make_shards(held, {}, places, rows_of(held[0], "DEM", 1), make_recipe())
     assert [sample.id for sample in shard.samples] == ["s002", "s001", "s000"]
 
