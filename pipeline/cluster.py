@@ -68,7 +68,7 @@ def open_runner(setting: ClusterSetting) -> Iterator[Runner]:
                 n_workers=setting.workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,

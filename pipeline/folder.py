@@ -95,6 +95,15 @@ def clear_folder(out: Path) -> None:
             member.unlink(missing_ok=True)
 
 
+def clear_leftovers(root: Path) -> None:
+    """Remove what a killed build left half written; only for who is about to build, and alone."""
+    for name in ("all", "train", "val", "test", "receipts", "metadata"):
+        for file in (root / name).rglob("*.tmp"):
+            file.unlink(missing_ok=True)
+    for file in root.glob(".*.tmp"):
+        file.unlink(missing_ok=True)
+
+
 def read_recipe(root: Path) -> Recipe:
     """Return the recipe that the dataset in `root` was made from; raises LayoutError if it is no dataset."""
     if not (root / "recipe.yaml").is_file():

@@ -12,7 +12,7 @@ from pipeline.catalog import Decided, read_decided, write_built, write_decided
 from pipeline.catalog.built import LedgerRow
 from pipeline.cluster import Runner
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, start_folder
+from pipeline.folder import Request, clear_leftovers, start_folder
 from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.rows import optical_offer, plan_rows
@@ -174,6 +174,7 @@ def build(
     decided: Decided, recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
 ) -> list[ShardReport]:
     """Build every shard that is not done; those that a transient fault stopped are tried again a few times."""
+    clear_leftovers(options.root)
     todo = shards_of(decided, recipe)
     total, reports = len(todo), {}
     progress(0, total)

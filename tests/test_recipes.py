@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -26,6 +26,34 @@ FAULTS = {
     "series_length": ("series_length=0", "series_length: input should be greater than or equal to 1, got 0"),
     "window.before": ("window.before=-1", r"window\.before: input should be greater than or equal to 0, got -1"),
     "window.after": ("window.after=1.5", r"window\.after: input should be a valid integer.*, got 1\.5"),
+    "seasons.dates": ("seasons={dates: []}", r"seasons\.dates: tuple should have at least 1 item"),
+    "seasons.half_width": (
+        "seasons={dates: [2021-01-01], half_width: 183}",
+        r"seasons\.half_width: input should be less",
+    ),
+    "seasons.years": ("seasons={dates: [2021-01-01], years: 0}", r"seasons\.years: input should be greater"),
+    "seasons.max_shift": (
+        "seasons={dates: [2021-01-01], max_shift: -1}",
+        r"seasons\.max_shift: input should be greater",
+    ),
+    "seasons.choose": (
+        "seasons={dates: [2021-01-01], choose: best}",
+        r"seasons\.choose: input should be 'least_cloudy'",
+    ),
+    "pairing.max_gap": ("pairing.max_gap=-1", r"pairing\.max_gap: input should be greater than or equal to 0, got -1"),
+    "pairing.orbit_state": (
+        "pairing.orbit_state=up",
+        r"pairing\.orbit_state: input should be 'ascending'",
+    ),
+    "max_missing": ("max_missing=2", "max_missing: input should be less than or equal to 1, got 2"),
+    "complete": ("complete=maybe", "complete: input should be a valid boolean.*, got 'maybe'"),
+    "offset": ("offset=500", "offset: input should be 0 or 1000, got 500"),
+    "file_name": ("file_name=3", "file_name: input should be a valid string, got 3"),
+    "packing": ("packing=tight", "packing: input should be 'local' or 'shuffled', got 'tight'"),
+    "split.val": ("split={val: 1}", r"split\.val: input should be less than 1, got 1"),
+    "store": ("store=v3", "store: input should be 'chunked' or 'published', got 'v3'"),
+    "collections.S2L1C": ("collections.S2L1C=1", r"collections\.S2L1C: input should be a valid string, got 1"),
+    "resampling.S2L1C": ("resampling.S2L1C=linear", r"resampling\.S2L1C: input should be 'nearest', .*, got 'linear'"),
     "max_cloud": ("max_cloud=20", "max_cloud: input should be less than or equal to 1, got 20"),
     "places.columns.id": ("places.columns.id=[a]", r"places\.columns\.id: input should be a valid string, got \['a'\]"),
     "places.columns.date": ("places.columns.date=3", r"places\.columns\.date: input should be a valid string, got 3"),
@@ -55,8 +83,10 @@ FAULTS = {
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from leaves(field.annotation, f"{prefix}{name}.")
+        models = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
+        models = [one for one in models if issubclass(one, BaseModel)]
+        if models:
+            yield from leaves(models[0], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
 
@@ -75,13 +105,18 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(override: str, mes
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("modalities=[S2L1C]", "unknown modality S2L1C; there are S2L2A, SCL, S1ASC"),
+        ("modalities=[S2L1C]", "S2L1C and S2RGB rest on S2L2A: name it among modalities, too"),
         ("modalities=[DEM, DEM]", "modalities names one of them twice"),
-        ("bands.S2L1C=[B10]", "bands: unknown modality S2L1C; there are S2L2A, SCL"),
+        ("bands.S2L1B=[B10]", "bands: unknown modality S2L1B; there are S2L2A, "),
         ("bands.S2L2A=[B10]", "S2L2A has no band B10; it has B01, B02"),
         ("bands.S2L2A=[]", r"bands\.S2L2A: name at least one band, and each only once"),
         ("bands.S2L2A=[B02, B02]", r"bands\.S2L2A: name at least one band, and each only once"),
         ("places.extent=[0, 0, 1, 1]", r"places: places\.extent is in metres of one UTM zone: give places\.crs too"),
+        ("modalities=[SCL1]", "unknown modality SCL1; there are S2L2A, "),
+        ("seasons=two-years", "give either window .* or seasons, and set the other to null"),
+        ("window=null", "give either window .* or seasons, and set the other to null"),
+        ("file_name=x", "file_name must hold {split} and {number}, and no slash"),
+        ("file_name='{split}-{number}-{day}'", r"file_name takes {name}, {split} and {number:06d} only"),
         ("places=3", "places: input should be a valid dictionary.*, got 3"),
     ],
 )
@@ -97,7 +132,7 @@ def test_values_that_do_not_go_together_are_refused(override: str, message: str)
         ("window.befor=3", r"unknown key window\.befor; did you mean before\?$"),
         ("places.negative=1", r"unknown key places\.negative; did you mean negatives\?$"),
         ("places.columns.longitude=x", r"unknown key places\.columns\.longitude; did you mean lon\?$"),
-        ("collections.S2L1C=x", r"unknown key collections\.S2L1C; did you mean S2L2A\?$"),
+        ("collections.S2L1B=x", r"unknown key collections\.S2L1B; did you mean S2L1C\?$"),
         ("resampling.S2=x", r"unknown key resampling\.S2; did you mean S2L2A\?$"),
         ("window.qqq=3", r"unknown key window\.qqq; there are before, after$"),
         ("cube.depth=3", r"unknown key cube; there are name, layout"),
@@ -246,6 +281,8 @@ days = st.dates(date(1990, 1, 1), date(2090, 1, 1)).map(date.isoformat)
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, Any]:
     modalities = draw(st.lists(st.sampled_from(list(MODALITIES)), min_size=1, unique=True))
+    if {"S2L1C", "S2RGB"} & set(modalities) and "S2L2A" not in modalities:
+        modalities.append("S2L2A")
     bands = {
         name: draw(st.lists(st.sampled_from(MODALITIES[name].band_names), min_size=1, unique=True))
         for name in draw(st.sets(st.sampled_from(modalities)))

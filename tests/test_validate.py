@@ -619,7 +619,6 @@ def test_a_whole_dataset_has_no_findings(small_dataset: Path) -> None:
         "modalities=[S1DSC]",
         "modalities=[S2L2A,S1RTC]",
         "modalities=[DEM,MASK]",
-        "samples_per_shard=1",
         "series_length=1",
     ],
 )

@@ -58,6 +58,7 @@ def read_decided(root: Path) -> Decided:
 def _samples_table(decided: Decided) -> pa.Table:
     table = to_table(decided.samples, Sample)
     places = [decided.places[sample.id] for sample in decided.samples]
+    table = table.append_column("split", pa.array([place.split for place in places], pa.string()))
     table = table.append_column("shard", pa.array([place.shard for place in places], pa.string()))
     table = table.append_column("position", pa.array([place.position for place in places], pa.int64()))
     return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in decided.samples]))))

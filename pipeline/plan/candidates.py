@@ -61,7 +61,7 @@ def to_choice(candidate: Candidate, bands: Sequence[str], score: Score | None, *
     first = candidate.scenes[0]
     return Choice(
         acquisition=candidate.acquisition,
-        acquired=candidate.acquired,
+        acquired=first.acquired,
         file_id=first.file_id,
         assets=tuple(_asset(scene, bands, mask) for scene in candidate.scenes),
         tile=first.tile,

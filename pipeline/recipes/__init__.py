@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -130,9 +130,11 @@ def _keys_at(location: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in location:
         annotation = model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        models = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+        models = [one for one in models if issubclass(one, BaseModel)]
+        if not models:
             return []
-        model = annotation
+        model = models[0]
     return list(model.model_fields)
 
 

@@ -28,7 +28,7 @@ class Reason(StrEnum):
     NO_COVERAGE = "no_coverage"
     """The source has no data of this modality at the patch."""
     UNREADABLE = "unreadable"
-    """Every scene that could serve is permanently unreadable."""
+    """The planned scene is permanently unreadable."""
     LEFT_OUT = "left_out"
     """The place is in no file: other images of it are missing."""
     EMPTY = "empty"

@@ -14,6 +14,8 @@ from pipeline.records import MODALITIES, Choice, Modality, Shard, ShardReport
 from pipeline.validate.findings import Finding
 from pipeline.validate.listing import LARGEST_CLOUD_CLASS
 
+PAIRED = "S1GRD"
+
 
 class _Fault(NamedTuple):
     """One fault of one sample, frame or band; those of one kind become one finding."""
@@ -82,7 +84,8 @@ def _frame_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
             if not np.array_equal(time, planned_time, equal_nan=True):
                 yield _Fault("time_", where, f"time_ is {time}, planned {planned_time}")
         known = times[index][~np.isnat(times[index])]
-        if np.any(np.diff(known) <= np.timedelta64(0)):
+        # Radar paired with optical images stands in their order.
+        if shard.modality != PAIRED and np.any(np.diff(known) <= np.timedelta64(0)):
             yield _Fault("time_", sample.id, "time_ does not ascend")
 
 

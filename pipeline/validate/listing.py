@@ -1,7 +1,5 @@
 """What the listing of SSL4EO-S12 v1.1 and the store table say of every shard, stated apart from the writer."""
 
-from typing import Any
-
 DIMS: dict[str, tuple[str, ...]] = {
     "bands": ("sample", "time", "band", "y", "x"),
     "cloud_mask": ("sample", "time", "y", "x"),
@@ -22,7 +20,4 @@ KINDS = {
 GROUP_ENTRIES = (".zattrs", ".zgroup", ".zmetadata")
 PER_PATCH = ("bands", "cloud_mask")
 """Arrays with a chunk for every sample and timestep; the others have one chunk."""
-CODEC: dict[str, Any] = {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": 2, "blocksize": 0}
-"""Blosc zstd 3 with bit shuffle."""
-
 LARGEST_CLOUD_CLASS = 6

@@ -24,7 +24,7 @@ def check_shard(root: Path, shard: Shard, recipe: Recipe) -> list[Finding]:
     if not path.is_file():
         return [Finding(shard.path, "is missing; build it with --resume")]
     report, findings = _check_receipt(root, shard, recipe)
-    torn = check_zip(path, shard)
+    torn = check_zip(path, shard, recipe.store)
     if torn:
         return findings + torn
     try:

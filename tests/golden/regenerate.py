@@ -18,7 +18,10 @@ from pipeline.layouts.ssl4eo import NO_TIME, ShardContent, write_shard
 from pipeline.recipes import load_recipe
 from pipeline.records import MODALITIES
 
+from . import seasonal
+
 FOLDER = Path(__file__).parent
+NAMES = load_recipe("landslides").modalities
 SAMPLES = ("0000001", "0000002")
 SIZE = 8
 FILE_IDS = {
@@ -68,9 +71,10 @@ def golden_file(name: str) -> Path:
 
 
 def main() -> None:
-    """Write the golden metadata of every modality."""
+    """Write the golden metadata of every modality, those of the recipe ssl4eo-s12 with them."""
+    seasonal.main()
     with tempfile.TemporaryDirectory() as folder:
-        for name in MODALITIES:
+        for name in NAMES:
             shard = Path(folder) / f"{name}.zarr.zip"
             write_shard(shard, small_content(name))
             golden_file(name).write_text(json.dumps(describe(shard), indent=1, sort_keys=True) + "\n")

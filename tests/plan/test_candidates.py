@@ -42,8 +42,8 @@ def part(name: str, *, left: float = -1.0, right: float = 2.0, **changes: object
 
 def test_scenes_of_one_pass_are_joined_and_passes_come_oldest_first() -> None:
     later = make_scene("late", DAY + timedelta(days=3))
-    west = part("west", right=0.6, acquired=DAY + timedelta(seconds=20))
-    east = part("east", left=0.4, acquired=DAY)
+    west = part("west", right=0.6, acquired=DAY)
+    east = part("east", left=0.4, acquired=DAY + timedelta(seconds=20))
     found = find(later, west, east)
     assert [candidate.acquisition for candidate in found] == ["p", "pass-late"]
     assert names(found[0]) == ["east", "west"]

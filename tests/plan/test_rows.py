@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.records import BANDS, DAY, by_pass, make_grid, make_recipe, make_sample, make_scene, make_score, rectangle
 
 from pipeline.plan.rows import needed_bands, plan_rows
-from pipeline.records import MODALITIES, PlanRow, Reason, Recipe, Sample, Scene
+from pipeline.recipes import load_recipe
+from pipeline.records import PlanRow, Reason, Recipe, Sample, Scene
 
 HERE = make_sample("here")
 THERE = make_sample("there", grid=make_grid(left=500_320.0))
@@ -53,7 +54,7 @@ def findings(draw: st.DrawFn) -> tuple[list[Sample], list[Scene], dict[str, floa
     scenes += [elevation()] * draw(st.integers(0, 1))
     samples = draw(st.lists(st.sampled_from([HERE, THERE, make_sample("off", grid=make_grid(left=7e5))]), unique=True))
     cloud = {scene.acquisition: draw(st.sampled_from([0.0, 0.1, 0.9])) for scene in scenes if scene.product == "S2L2A"}
-    modalities = draw(st.lists(st.sampled_from(list(MODALITIES)), min_size=1, unique=True))
+    modalities = draw(st.lists(st.sampled_from(load_recipe("landslides").modalities), min_size=1, unique=True))
     recipe = make_recipe(
         f"modalities={modalities}", f"series_length={draw(st.integers(1, 6))}", "window={before: 30, after: 30}"
     )

@@ -39,15 +39,15 @@ def chosen_days(series: Series) -> list[float]:
 
 @st.composite
 def offers(draw: st.DrawFn, *, min_length: int = 1) -> Offer:
-    days = draw(st.integers(1, 400))
+    days = draw(st.integers(1, 60))
     event_days = draw(st.lists(st.integers(0, days - 1), min_size=1, max_size=4, unique=True))
-    # Coarse numbers on purpose: ties are what goes wrong.
-    minutes = st.integers(-2 * 24, (days + 2) * 24).map(lambda hours: 60 * hours)
+    # Coarse numbers on purpose: ties and borders are what goes wrong.
+    half_days = st.integers(-2, 2 * days + 2)
     shares = st.sampled_from([0.0, 0.0, 0.1, 0.2, 0.2000001, 0.7, 1.0, math.nan])
-    drawn = draw(st.lists(st.tuples(minutes, shares), max_size=40))
+    drawn = draw(st.lists(st.tuples(half_days, shares), max_size=40))
     images = [
-        Image(name=f"image {index}", acquired=START + timedelta(minutes=minute), bad=bad)
-        for index, (minute, bad) in enumerate(drawn)
+        Image(name=f"image {index}", acquired=START + timedelta(hours=12 * half_day), bad=bad)
+        for index, (half_day, bad) in enumerate(drawn)
     ]
     length = draw(st.integers(min_length, 20))
     return tuple(images), ask(*sorted(event_days), length=length, days=days)
@@ -195,6 +195,13 @@ def test_the_rest_is_spread_over_the_window_by_quality() -> None:
     assert chosen_days(series) == [10, 20, 45, 55, 60, 80]
 
 
+def test_a_stretch_gives_way_to_clearer_ones_where_the_event_takes_two_places_of_its_own() -> None:
+    images = [at(10, bad=0.2), at(30), at(55), at(65), at(90, bad=0.1)]
+    series = select_series(images, ask(60, length=4))
+    assert chosen_days(series) == [30, 55, 65, 90]
+    assert chosen_days(replace(series, images=series.alternates)) == [10]
+
+
 def test_an_image_of_the_event_day_fills_neither_side() -> None:
     morning, evening = at(50.1), at(50.9)
     series = select_series([morning, evening], ask(50, length=4))
@@ -259,7 +266,9 @@ def test_the_largest_share_that_is_allowed_is_usable() -> None:
 
 def test_the_window_is_half_open() -> None:
     images = [at(-0.001), at(0), at(99.999), at(100)]
-    assert chosen_days(select_series(images, ask(50, length=2))) == [0, 99.999]
+    series = select_series(images, ask(50, length=2))
+    assert chosen_days(series) == [0, 99.999]
+    assert series.alternates == ()
 
 
 def test_too_few_images_leave_the_rest_short() -> None:

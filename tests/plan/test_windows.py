@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ def test_merged_intervals_cover_the_same_days_once(pairs):
     origin = datetime(2021, 1, 1, tzinfo=UTC)
     spans = [(origin + timedelta(days=start), origin + timedelta(days=start + length)) for start, length in pairs]
     union = merged(spans)
-    assert all(before[1] < after[0] for before, after in zip(union, union[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in pairwise(union))
     for day in range(130):
         moment = origin + timedelta(days=day)
         assert any(a <= moment < b for a, b in spans) == any(a <= moment < b for a, b in union)

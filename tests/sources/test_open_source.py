@@ -27,9 +27,23 @@ def opened(place: str, collections: Collections | None = None) -> StacSource:
 @pytest.mark.parametrize(
     ("name", "collections"),
     [
-        ("planetary-computer", {"S2L2A": "sentinel-2-l2a", "S1": "sentinel-1-rtc", "DEM": "cop-dem-glo-30"}),
-        ("earth-search", {"S2L2A": "sentinel-2-c1-l2a", "S1": "sentinel-1-grd", "DEM": "cop-dem-glo-30"}),
-        ("cdse", {"S2L2A": "sentinel-2-l2a", "S1": "sentinel-1-grd", "DEM": "cop-dem-glo-30-dged-cog"}),
+        (
+            "planetary-computer",
+            {"S2L2A": "sentinel-2-l2a", "S2L1C": "sentinel-2-l1c", "S1": "sentinel-1-rtc", "DEM": "cop-dem-glo-30"},
+        ),
+        (
+            "earth-search",
+            {"S2L2A": "sentinel-2-c1-l2a", "S2L1C": "sentinel-2-l1c", "S1": "sentinel-1-grd", "DEM": "cop-dem-glo-30"},
+        ),
+        (
+            "cdse",
+            {
+                "S2L2A": "sentinel-2-l2a",
+                "S2L1C": "sentinel-2-l1c",
+                "S1": "sentinel-1-grd",
+                "DEM": "cop-dem-glo-30-dged-cog",
+            },
+        ),
     ],
 )
 def test_a_provider_brings_its_own_collections(name: str, collections: dict[str, str]) -> None:

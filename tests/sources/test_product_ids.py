@@ -27,8 +27,8 @@ def test_planetary_computer_leaves_the_baseline_out_of_the_name() -> None:
     assert (product.baseline, product.relative_orbit) == ("", 122)
 
 
-@pytest.mark.parametrize("name", ["", "S2A_33TWL_20230815_0_L2A", NAME.replace("MSIL2A", "MSIL1C")])
-def test_other_names_are_no_level_2a_products(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "S2A_33TWL_20230815_0_L2A", NAME.replace("MSIL2A", "MSIL1B")])
+def test_other_names_are_no_products(name: str) -> None:
     assert product_ids.parse_sentinel2_product(name) is None
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline import __version__
-from pipeline.archive import write_archive
 from pipeline.assemble import BuildOptions
+from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import ClusterSetting, Runner, open_runner
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import Existing, Request, check_folder
-from pipeline.recipes import load_recipe, recipe_names, recipe_to_yaml
+from pipeline.recipes import load_recipe, recipe_names
 from pipeline.report import REASONS, missing_counts
 from pipeline.search import find
 from pipeline.stages import (
@@ -31,7 +31,6 @@ from pipeline.stages import (
     save_plan,
     survey,
 )
-from pipeline.validate import validate
 
 EXIT_WRONG_REQUEST = 2
 EXIT_FAILED = 1
@@ -74,16 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
     demo.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine")
     demo.set_defaults(call=_demo)
-    check = commands.add_parser("validate", help="check a finished dataset; prints one line per finding")
-    check.add_argument("dataset", type=Path)
-    check.set_defaults(call=_validate)
-    archive = commands.add_parser("archive", help="write the embedded archive (generated, not observed)")
-    archive.add_argument("folder", type=Path)
-    archive.set_defaults(call=_archive)
-    recipes = commands.add_parser("recipe", help="print a recipe, with overrides applied, or the names of all")
-    recipes.add_argument("recipe", nargs="?", help="name or YAML file")
-    _add_overrides(recipes)
-    recipes.set_defaults(call=_recipe)
+    add_tools(commands)
     return parser
 
 
@@ -92,20 +82,13 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     command.add_argument("--places", required=True, help="inventory of dated polygons, or points as CSV or Parquet")
     command.add_argument("--source", required=True, help="provider name, or path or URL of a STAC catalogue")
     command.add_argument("--out", type=Path, help="folder of the dataset [the recipe's name]")
-    _add_overrides(command)
+    add_overrides(command)
     taken = command.add_mutually_exclusive_group()
     taken.add_argument("--resume", action="store_true", help="go on with the same request's dataset in --out")
     taken.add_argument("--overwrite", action="store_true", help="replace the dataset in --out")
     where = command.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine [0: none]")
     where.add_argument("--scheduler", default="", help="address of a running Dask scheduler, tcp://host:8786")
-
-
-def _add_overrides(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-        help="override a recipe value: dotted key, YAML value; may be repeated",
-    )  # fmt: skip
 
 
 def _request(options: argparse.Namespace) -> Request:
@@ -199,28 +182,6 @@ def _print_statistics(out: Path) -> None:
     card = (out / "README.md").read_text(encoding="utf-8")
     table = card.split("## Statistics over valid pixels\n\n")[1].split("\n\n")[0]
     print(f"\nStatistics over valid pixels\n{table}\n")
-
-
-def _validate(options: argparse.Namespace) -> int:
-    findings = validate(options.dataset)
-    for finding in findings:
-        print(finding)
-    print(f"{options.dataset}: {len(findings)} findings")
-    return EXIT_FAILED if findings else 0
-
-
-def _archive(options: argparse.Namespace) -> int:
-    archive = write_archive(options.folder)
-    print(f"catalogue: {archive.catalog}\ninventory: {archive.inventory}\nevent: {archive.event_date}")
-    return 0
-
-
-def _recipe(options: argparse.Namespace) -> int:
-    if options.recipe is None:
-        print("\n".join(recipe_names()))
-    else:
-        print(recipe_to_yaml(load_recipe(options.recipe, options.overrides)), end="")
-    return 0
 
 
 def _say(text: str) -> None:
