@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(err, EXIT_WRONG_REQUEST)
     except PipelineError as err:
         return _complain(err, EXIT_FAILED)
+    except BrokenPipeError:
+        # Whoever reads the output (head, less) has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as err:
         return _complain(err, EXIT_FAILED)
     except KeyboardInterrupt:

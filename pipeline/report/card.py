@@ -1,13 +1,15 @@
 """The dataset card: what is in a dataset, where it comes from, what is missing and why, under what terms."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.catalog.built import Ledger
 from pipeline.catalog.decided import Decided
-from pipeline.records import S2_NODATA, Recipe
+from pipeline.records import S2_NODATA, Recipe, Sample
+
+OPTICAL = ("S2L2A", "S2L1C")
 
 ATTRIBUTION = "Contains modified Copernicus Sentinel data {years}."
 
@@ -47,7 +49,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         f"# {recipe.name}",
         "",
         f"{len(placed)} patches of {recipe.patch_size} × {recipe.patch_size} px at {recipe.resolution:g} m, "
-        f"{sum(sample.is_annotated for sample in placed)} of them with an annotated event, "
+        f"{_annotated(placed)}"
         f"in the {recipe.layout} layout. Made by sen12-pipeline.",
         "",
         "## Modalities",
@@ -72,11 +74,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "",
         "## Values",
         "",
-        "- S2L2A: int16, reflectance = value / 10000; the offset of processing baseline 04.00 and later is removed; "
-        f"{S2_NODATA} is no data (scene classification 0).",
-        "- cloud_mask: derived from the scene classification, see its attributes; not a cloud model's output.",
-        "- S1ASC, S1DSC, S1RTC: float32 dB of terrain-corrected gamma nought; NaN is no data.",
-        "- DEM: float32 m; NaN is no data. MASK: 1 where a landslide polygon touches the pixel.",
+        *_value_lines(recipe),
         "- `time_` is NaT and `file_id` empty where a timestep is missing; ledger.parquet says why.",
         "",
         "## Licence and attribution",
@@ -88,6 +86,36 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "",
     ]
     return "\n".join(lines)
+
+
+def _annotated(placed: Sequence[Sample]) -> str:
+    count = sum(sample.is_annotated for sample in placed)
+    return f"{count} of them with an annotated event, " if count else ""
+
+
+def _value_lines(recipe: Recipe) -> list[str]:
+    reflectance = f"(value - {recipe.offset}) / 10000" if recipe.offset else "value / 10000"
+    optical = (
+        f"int16, reflectance = {reflectance}; the offset that products carry since processing baseline 04.00 is "
+        f"removed{f' and {recipe.offset} added to all alike' if recipe.offset else ''}; {S2_NODATA} is no data"
+    )
+    lines = {
+        "S2L2A": f"{optical} (scene classification 0). `cloud_mask` is derived from the scene classification, see its "
+        "attributes; it is not a cloud model's output.",
+        "S2L1C": f"{optical} (scene classification of the Level-2A partner 0).",
+        "S2RGB": "uint8 picture of S2L2A; the reflectance that became 0 and 255 is in the metadata (`rgb_low`, "
+        "`rgb_high`, times 10000); 0 is no data.",
+        "S1GRD": "float16 dB of terrain-corrected gamma nought, in place of sigma nought; NaN is no data; the pass "
+        f"nearest in time, at most {recipe.pairing.max_gap} days away.",
+        "S1ASC": "float32 dB of terrain-corrected gamma nought, ascending passes; NaN is no data.",
+        "S1DSC": "float32 dB of terrain-corrected gamma nought, descending passes; NaN is no data.",
+        "S1RTC": "float32 dB of terrain-corrected gamma nought, pass direction not stated; NaN is no data.",
+        "DEM": "float32 m; NaN is no data.",
+        "SCL": "uint8 scene classification; 0 is no data.",
+        "MASK": "uint8, 1 where a landslide polygon touches the pixel.",
+    }
+    filled = f"- Gaps of up to {recipe.max_missing:.0%} of a patch are filled from the nearest valid pixel (`filled`)."
+    return [f"- {name}: {lines[name]}" for name in recipe.modalities] + ([filled] if recipe.max_missing else [])
 
 
 def _modality_lines(recipe: Recipe, ledger: Ledger) -> list[str]:
@@ -136,14 +164,14 @@ def _source_lines(decided: Decided) -> list[str]:
         lines.append(
             f"- {product}: collection `{collection}`, {count} scenes, {min(days):%Y-%m-%d} to {max(days):%Y-%m-%d}"
         )
-    rules = Counter((s.baseline, s.offset, s.offset_rule) for s in decided.scenes if s.product == "S2L2A")
+    rules = Counter((s.product, s.baseline, s.offset, s.offset_rule) for s in decided.scenes if s.product in OPTICAL)
     lines += [
-        f"- Sentinel-2 baseline {baseline or 'not stated'}: {count} scenes, {offset} added ({rule})"
-        for (baseline, offset, rule), count in sorted(rules.items())
+        f"- {product} baseline {baseline or 'not stated'}: {count} scenes, {offset} added ({rule})"
+        for (product, baseline, offset, rule), count in sorted(rules.items())
     ]
     return lines
 
 
 def _attribution(decided: Decided) -> str:
-    years = sorted({scene.acquired.year for scene in decided.scenes if scene.product in {"S2L2A", "S1"}})
+    years = sorted({scene.acquired.year for scene in decided.scenes if scene.product in {*OPTICAL, "S1"}})
     return ATTRIBUTION.format(years=", ".join(map(str, years)) or "of unknown year")

@@ -59,6 +59,9 @@ def _shown(root: Path, decided: Decided, shards: Sequence[Shard], patches: int) 
     return candidates[:patches]
 
 
+SEASONS = 4
+"""Images of an undated series that are shown."""
+
 Panel = tuple[str, NDArray[Any], dict[str, Any]]
 
 
@@ -81,16 +84,19 @@ def _panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
 
 
 def _optical_panels(optical: xr.Dataset, sample: Sample) -> list[Panel]:
-    steps = {"before": _nearest(optical, sample, after=False), "after": _nearest(optical, sample, after=True)}
-    return [(f"{name} {_day(optical, step)}", _rgb(optical, step), {}) for name, step in steps.items()]
+    if sample.date is None:
+        steps = np.flatnonzero(~np.isnat(optical["time_"].values))[:SEASONS].tolist()
+        return [(_day(optical, step), _rgb(optical, step), {}) for step in steps]
+    nearest = {"before": _nearest(optical, sample, after=False), "after": _nearest(optical, sample, after=True)}
+    return [(f"{name} {_day(optical, step)}", _rgb(optical, step), {}) for name, step in nearest.items()]
 
 
 def _radar_panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
-    for modality in ("S1ASC", "S1DSC", "S1RTC"):
+    for modality in ("S1ASC", "S1DSC", "S1RTC", "S1GRD"):
         radar = _frames(root, shards, modality, sample)
         if radar is not None and np.isfinite(radar["bands"].values).any():
             step = _nearest(radar, sample, after=True)
-            image = radar["bands"].values[step, 0]
+            image = radar["bands"].values[step, 0].astype(np.float32)
             return [
                 (
                     f"{modality} {str(radar['band'].values[0]).upper()} [dB]",

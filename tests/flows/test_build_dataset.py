@@ -205,7 +205,7 @@ def test_threads_of_this_process_know_the_run_that_they_work_for():
 def ledger_row(**changes) -> LedgerRow:
     values = {
         "sample_id": "a", "modality": "S2L2A", "timestep": 0, "state": "written", "reason": "", "detail": "",
-        "shard": "all/S2L2A/x.zarr.zip", "acquisition": "", "scene_ids": (), "valid": 1.0, "cloud": None,
+        "shard": "all/S2L2A/x.zarr.zip", "acquisition": "", "scene_ids": (), "valid": 1.0, "filled": 0.0, "cloud": None,
     }  # fmt: skip
     return LedgerRow(**{**values, **changes})
 
