@@ -35,8 +35,9 @@ def test_every_item_gives_its_result_once(runner: Runner, count: int) -> None:
     assert sorted(runner.run(operator.neg, range(count), threads=2)) == sorted(-number for number in range(count))
 
 
-def test_equal_items_each_give_a_result(runner: Runner) -> None:
+def test_equal_items_are_each_worked_on(runner: Runner) -> None:
     assert list(runner.run(operator.neg, [7] * 9, threads=2)) == [-7] * 9
+    assert len(set(runner.run(os.urandom, [16] * 9, threads=2))) == 9
 
 
 def test_items_may_come_from_a_generator_and_functions_may_be_partial(runner: Runner) -> None:
@@ -109,11 +110,11 @@ def test_items_that_wait_are_dropped_when_one_fails() -> None:
         started.append(number)
         if number == 0:
             raise ValueError("first")
-        time.sleep(0.01)
+        time.sleep(0.2)
 
     with pytest.raises(ValueError, match="first"):
         list(LocalRunner().run(task, range(1000), threads=1))
-    assert len(started) < 5
+    assert len(started) <= 2
 
 
 def test_work_on_worker_processes_leaves_this_process(dask_runner: Runner) -> None:

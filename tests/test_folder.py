@@ -23,7 +23,7 @@ from pipeline.folder import (
 
 
 @pytest.fixture
-def request_(tmp_path: Path) -> Request:
+def asked(tmp_path: Path) -> Request:
     places = tmp_path / "slides.geojson"
     places.write_text('{"type": "FeatureCollection", "features": []}')
     catalogue = tmp_path / "catalog.json"
@@ -39,52 +39,50 @@ def plan_of(request: Request) -> Path:
 
 
 @pytest.mark.parametrize("existing", ["refuse", "resume", "overwrite"])
-def test_a_folder_that_is_new_or_empty_is_free(request_: Request, existing: Existing) -> None:
-    assert check_folder(request_, existing) is False
-    request_.out.mkdir()
-    assert check_folder(request_, existing) is False
+def test_a_folder_that_is_new_or_empty_is_free(asked: Request, existing: Existing) -> None:
+    assert check_folder(asked, existing) is False
+    asked.out.mkdir()
+    assert check_folder(asked, existing) is False
 
 
 @pytest.mark.parametrize("existing", ["refuse", "resume", "overwrite"])
-def test_a_file_is_no_folder(request_: Request, existing: Existing) -> None:
-    request_.out.write_text("a file")
-    with pytest.raises(RecipeError, match=rf"{request_.out} is a file; name a folder"):
-        check_folder(request_, existing)
+def test_a_file_is_no_folder(asked: Request, existing: Existing) -> None:
+    asked.out.write_text("a file")
+    with pytest.raises(RecipeError, match=rf"{asked.out} is a file; name a folder"):
+        check_folder(asked, existing)
 
 
 @pytest.mark.parametrize("existing", ["refuse", "resume", "overwrite"])
 @pytest.mark.parametrize("held", [("notes.txt",), ("recipe.yaml",), ("provenance.json", "plan.parquet")])
-def test_a_folder_of_something_else_is_never_taken(
-    request_: Request, existing: Existing, held: tuple[str, ...]
-) -> None:
-    request_.out.mkdir()
+def test_a_folder_of_something_else_is_never_taken(asked: Request, existing: Existing, held: tuple[str, ...]) -> None:
+    asked.out.mkdir()
     for name in held:
-        (request_.out / name).write_text("mine")
+        (asked.out / name).write_text("mine")
     with pytest.raises(RecipeError, match=r"is not empty and holds no dataset of this program; name another folder$"):
-        check_folder(request_, existing)
-    assert sorted(file.name for file in request_.out.iterdir()) == sorted(held)
+        check_folder(asked, existing)
+    assert sorted(file.name for file in asked.out.iterdir()) == sorted(held)
 
 
-def test_a_started_folder_says_what_it_was_made_from(request_: Request) -> None:
-    start_folder(request_)
-    assert read_recipe(request_.out) == request_.recipe
-    assert read_provenance(request_.out) == request_.provenance
-    assert request_.provenance["sen12_pipeline"] == __version__
-    assert request_.provenance["places"] == "slides.geojson"
-    assert len(request_.provenance["places_sha256"]) == 64
+def test_a_started_folder_says_what_it_was_made_from(asked: Request) -> None:
+    start_folder(asked)
+    assert read_recipe(asked.out) == asked.recipe
+    assert read_provenance(asked.out) == asked.provenance
+    assert asked.provenance["sen12_pipeline"] == __version__
+    assert asked.provenance["places"] == "slides.geojson"
+    assert len(asked.provenance["places_sha256"]) == 64
 
 
-def test_only_a_finished_plan_of_the_same_request_is_gone_on_from(request_: Request) -> None:
-    start_folder(request_)
-    assert check_folder(request_, "resume") is False
-    plan_of(request_)
-    assert check_folder(request_, "resume") is True
+def test_only_a_finished_plan_of_the_same_request_is_gone_on_from(asked: Request) -> None:
+    start_folder(asked)
+    assert check_folder(asked, "resume") is False
+    plan_of(asked)
+    assert check_folder(asked, "resume") is True
 
 
-def test_a_dataset_is_not_touched_without_leave(request_: Request) -> None:
-    plan_of(request_)
+def test_a_dataset_is_not_touched_without_leave(asked: Request) -> None:
+    plan_of(asked)
     with pytest.raises(RecipeError, match=r"holds this dataset already; .*resume.*overwrite"):
-        check_folder(request_, "refuse")
+        check_folder(asked, "refuse")
 
 
 @pytest.mark.parametrize("existing", ["refuse", "resume"])
@@ -98,40 +96,40 @@ def test_a_dataset_is_not_touched_without_leave(request_: Request) -> None:
     ],
 )
 def test_another_recipe_is_refused_with_what_differs(
-    request_: Request, existing: Existing, overrides: tuple[str, ...], difference: str
+    asked: Request, existing: Existing, overrides: tuple[str, ...], difference: str
 ) -> None:
-    plan_of(request_)
-    other = replace(request_, recipe=make_recipe(*overrides))
+    plan_of(asked)
+    other = replace(asked, recipe=make_recipe(*overrides))
     with pytest.raises(RecipeError, match=rf"was made from another request \({difference}\)") as caught:
         check_folder(other, existing)
     assert "\n" not in str(caught.value)
     assert check_folder(other, "overwrite") is False
 
 
-def test_other_places_or_another_source_are_refused(request_: Request, tmp_path: Path) -> None:
-    plan_of(request_)
+def test_other_places_or_another_source_are_refused(asked: Request, tmp_path: Path) -> None:
+    plan_of(asked)
     with pytest.raises(RecipeError, match=r"\(source differ\)"):
-        check_folder(replace(request_, source="planetary-computer"), "resume")
-    Path(request_.places).write_text("{}")
+        check_folder(replace(asked, source="planetary-computer"), "resume")
+    Path(asked.places).write_text("{}")
     with pytest.raises(RecipeError, match=r"\(places_sha256 differ\)"):
-        check_folder(request_, "resume")
+        check_folder(asked, "resume")
 
 
 def test_the_same_places_elsewhere_and_the_same_source_by_another_path_are_the_same(
-    request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan_of(request_)
+    plan_of(asked)
     moved = tmp_path / "elsewhere.geojson"
-    shutil.copy(request_.places, moved)
+    shutil.copy(asked.places, moved)
     monkeypatch.chdir(tmp_path)
-    assert check_folder(replace(request_, places=str(moved), source="./catalog.json"), "resume") is True
+    assert check_folder(replace(asked, places=str(moved), source="./catalog.json"), "resume") is True
 
 
 @pytest.mark.parametrize("suffix", [".shp", ".dbf", ".prj"])
-def test_every_file_of_a_shapefile_counts(request_: Request, tmp_path: Path, suffix: str) -> None:
+def test_every_file_of_a_shapefile_counts(asked: Request, tmp_path: Path, suffix: str) -> None:
     for part in (".shp", ".shx", ".dbf", ".prj"):
         (tmp_path / f"slides{part}").write_bytes(part.encode())
-    shapes = replace(request_, places=str(tmp_path / "slides.shp"))
+    shapes = replace(asked, places=str(tmp_path / "slides.shp"))
     plan_of(shapes)
     assert check_folder(shapes, "resume") is True
     (tmp_path / f"slides{suffix}").write_bytes(b"changed")
@@ -139,27 +137,27 @@ def test_every_file_of_a_shapefile_counts(request_: Request, tmp_path: Path, suf
         check_folder(shapes, "resume")
 
 
-def test_places_that_cannot_be_read_are_named(request_: Request, tmp_path: Path) -> None:
+def test_places_that_cannot_be_read_are_named(asked: Request, tmp_path: Path) -> None:
     for places in (tmp_path / "gone.geojson", tmp_path):
         with pytest.raises(RecipeError, match=rf"^places file {places} cannot be read"):
-            _ = replace(request_, places=str(places)).provenance
+            _ = replace(asked, places=str(places)).provenance
 
 
-def test_starting_anew_removes_what_was_the_datasets_and_nothing_else(request_: Request) -> None:
-    out = plan_of(request_)
+def test_starting_anew_removes_what_was_the_datasets_and_nothing_else(asked: Request) -> None:
+    out = plan_of(asked)
     for name in ("all", "receipts", "metadata"):
         (out / name / "S2L2A").mkdir(parents=True)
         (out / name / "S2L2A" / "file").touch()
     (out / "ledger.parquet").touch()
     (out / "notes.txt").write_text("mine")
     (out / "mine").mkdir()
-    start_folder(replace(request_, recipe=make_recipe("seed=7")))
+    start_folder(replace(asked, recipe=make_recipe("seed=7")))
     assert sorted(file.name for file in out.iterdir()) == ["mine", "notes.txt", "provenance.json", "recipe.yaml"]
     assert read_recipe(out).seed == 7
 
 
-def test_clearing_follows_no_links_out_of_the_folder(request_: Request, tmp_path: Path) -> None:
-    out = plan_of(request_)
+def test_clearing_follows_no_links_out_of_the_folder(asked: Request, tmp_path: Path) -> None:
+    out = plan_of(asked)
     big = tmp_path / "big disk"
     big.mkdir()
     (big / "file").touch()
@@ -170,9 +168,9 @@ def test_clearing_follows_no_links_out_of_the_folder(request_: Request, tmp_path
 
 
 def test_a_folder_whose_clearing_was_interrupted_can_still_be_overwritten(
-    request_: Request, monkeypatch: pytest.MonkeyPatch
+    asked: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = plan_of(request_)
+    out = plan_of(asked)
     (out / "all").mkdir()
 
     def killed(_: Path) -> None:
@@ -181,9 +179,9 @@ def test_a_folder_whose_clearing_was_interrupted_can_still_be_overwritten(
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
-            start_folder(request_)
-    assert check_folder(request_, "overwrite") is False
-    start_folder(request_)
+            start_folder(asked)
+    assert check_folder(asked, "overwrite") is False
+    start_folder(asked)
     assert sorted(file.name for file in out.iterdir()) == ["provenance.json", "recipe.yaml"]
 
 
@@ -203,28 +201,28 @@ def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '"x"', '{"source": 1}'])
-def test_damaged_provenance_is_named(request_: Request, text: str | None) -> None:
-    out = plan_of(request_)
+def test_damaged_provenance_is_named(asked: Request, text: str | None) -> None:
+    out = plan_of(asked)
     path = out / "provenance.json"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(LayoutError, match=rf"^{path} cannot be read$"):
         read_provenance(out)
     if text is not None:
         with pytest.raises(LayoutError, match=r"provenance\.json cannot be read$"):
-            check_folder(request_, "resume")
-        assert check_folder(request_, "overwrite") is False
+            check_folder(asked, "resume")
+        assert check_folder(asked, "overwrite") is False
 
 
-def test_a_damaged_recipe_is_refused_in_one_line_unless_overwritten(request_: Request) -> None:
-    out = plan_of(request_)
+def test_a_damaged_recipe_is_refused_in_one_line_unless_overwritten(asked: Request) -> None:
+    out = plan_of(asked)
     (out / "recipe.yaml").write_text("name: [")
     with pytest.raises(RecipeError, match=r"recipe\.yaml is not YAML") as caught:
-        check_folder(request_, "resume")
+        check_folder(asked, "resume")
     assert "\n" not in str(caught.value)
-    assert check_folder(request_, "overwrite") is False
+    assert check_folder(asked, "overwrite") is False
 
 
-def test_provenance_is_readable_json_with_sorted_keys(request_: Request) -> None:
-    start_folder(request_)
-    text = (request_.out / "provenance.json").read_text()
+def test_provenance_is_readable_json_with_sorted_keys(asked: Request) -> None:
+    start_folder(asked)
+    text = (asked.out / "provenance.json").read_text()
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"

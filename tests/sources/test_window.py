@@ -168,7 +168,7 @@ def test_a_finer_raster_gives_the_pixel_under_each_centre(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read(href, patch()), values[1:48:3, 1:48:3])
 
 
-@pytest.mark.parametrize(("shift", "index"), [(5.0, 0), (-5.0, 1)])
+@pytest.mark.parametrize(("shift", "index"), [(5.0, 0), (5.000001, 0), (4.999999, 0), (-5.0, 1), (-4.999999, 1)])
 def test_on_a_grid_off_by_half_a_pixel_nearest_takes_the_right_and_lower_pixel(
     tmp_path: Path, shift: float, index: int
 ) -> None:
@@ -178,11 +178,13 @@ def test_on_a_grid_off_by_half_a_pixel_nearest_takes_the_right_and_lower_pixel(
     np.testing.assert_array_equal(read(href, patch()), values[first : first + 16, first : first + 16])
 
 
-def test_on_a_grid_off_by_half_a_pixel_bilinear_is_the_mean_of_four(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("x", "y"), [(5, 5), (5, 0), (0, 5)])
+def test_on_a_grid_off_by_half_a_pixel_bilinear_is_the_mean_of_its_neighbours(tmp_path: Path, x: int, y: int) -> None:
     values = pixels(40, 40, "float32")
-    href = write(tmp_path / "a.tif", values, north_up(10, left=LEFT - 95, top=TOP + 95))
-    wide = values[9:26, 9:26]
-    mean = (wide[:-1, :-1] + wide[1:, :-1] + wide[:-1, 1:] + wide[1:, 1:]) / 4
+    href = write(tmp_path / "a.tif", values, north_up(10, left=LEFT - 100 + x, top=TOP + 100 - y))
+    above, before = (1 if y else 0), (1 if x else 0)
+    corners = [(10 - row, 10 - column) for row in (0, above) for column in (0, before)]
+    mean = np.mean([values[row : row + 16, column : column + 16] for row, column in corners], axis=0)
     np.testing.assert_allclose(read(href, patch(), resampling="bilinear"), mean, rtol=1e-5)
 
 
@@ -545,6 +547,26 @@ def test_the_same_reader_goes_on_when_the_server_is_well_again(
             reader.read(href, grid, resampling=NEAREST)
         server.heal()
         np.testing.assert_array_equal(reader.read(href, grid, resampling=NEAREST), truth(grid))
+
+
+def test_after_a_fault_a_reference_is_signed_anew(server: RangeServer) -> None:
+    signed: list[str] = []
+
+    class Recording(Direct):
+        def sign(self, href: str) -> str:
+            signed.append(f"{href}?sig={len(signed)}")
+            return signed[-1]
+
+    with open_reader(Recording(options=IMPATIENT)) as reader:
+        for _ in range(3):
+            reader.read(server.url("anew.tif"), patch(), resampling=NEAREST)
+        assert len(signed) == 1
+        server.break_down(403)
+        with pytest.raises(TransientSourceError):
+            reader.read(server.url("anew.tif"), patch(size=512), resampling=NEAREST)
+        server.heal()
+        reader.read(server.url("anew.tif"), patch(), resampling=NEAREST)
+    assert len(signed) == 2
 
 
 def test_a_short_hiccup_is_ridden_out(server: RangeServer, truth: Callable[[PatchGrid], NDArray[Any]]) -> None:
