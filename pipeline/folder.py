@@ -139,7 +139,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _resolved(source: str) -> str:
-    return str(Path(source).resolve()) if "://" not in source and Path(source).exists() else source
+    if "://" in source:
+        # A query may hold a token.
+        return source.partition("?")[0]
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _places_digest(path: Path) -> str:

@@ -151,7 +151,7 @@ def _float_mosaic(
         if not open_pixels.any():
             break
         for index, href in enumerate(asset.hrefs):
-            read = patches.reader.read(href, grid, resampling=resampling_of(patches.modality, patches.recipe))
+            read = patches.reader.read_measured(href, grid, resampling=resampling_of(patches.modality, patches.recipe))
             measured = np.where(read > lowest, read, np.nan)
             mosaic[index][open_pixels] = measured[open_pixels]
     return mosaic

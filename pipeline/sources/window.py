@@ -75,8 +75,18 @@ class RasterReader:
         SourceError
             The file is gone, cannot be decoded, or has no map projection.
         """
-        try:
+        with self._errors_of(href):
             return read_patch(self._dataset(href), grid, resampling=resampling)
+
+    def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
+        """Read a physical quantity: as `read`, but float32 with NaN for no data whatever the file's dtype is."""
+        with self._errors_of(href):
+            return read_measured(self._dataset(href), grid, resampling=resampling)
+
+    @contextmanager
+    def _errors_of(self, href: str) -> Iterator[None]:
+        try:
+            yield
         except (RasterioError, OSError) as err:
             self._forget(href)
             # GDAL's own errors name the signed URL, and a traceback prints causes.
@@ -140,6 +150,20 @@ def read_patch(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resamplin
     return _warp(dataset, grid, resampling)
 
 
+def read_measured(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
+    """Read the first band of an open raster on `grid`, float32 (size, size), NaN for no data and outside the file."""
+    values = read_patch(dataset, grid, resampling=resampling)
+    if values.dtype.kind == "f":
+        return values
+    measured = values.astype(np.float32)
+    if dataset.nodata is not None:
+        measured[values == dataset.nodata] = np.nan
+    options = {**_warp_options(dataset, grid, "nearest"), "src_nodata": None, "nodata": None, "add_alpha": True}
+    with WarpedVRT(dataset, **options) as vrt:
+        measured[vrt.read(vrt.count) == 0] = np.nan
+    return measured
+
+
 def _is_north_up(dataset: DatasetReader) -> bool:
     transform = dataset.transform
     return bool(transform.b == 0 and transform.d == 0 and transform.a > 0 and transform.e < 0)
@@ -178,16 +202,19 @@ def _gather(dataset: DatasetReader, rows: NDArray[np.int64], columns: NDArray[np
     return out
 
 
-def _warp(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> NDArray[Any]:
-    geobox = grid.geobox
-    options: dict[str, Any] = {
+def _warp_options(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> dict[str, Any]:
+    return {
         "crs": f"EPSG:{grid.epsg}",
-        "transform": geobox.transform,
+        "transform": grid.geobox.transform,
         "width": grid.size,
         "height": grid.size,
         "resampling": rasterio.enums.Resampling[resampling],
         **_scale_options(dataset, grid),
     }
+
+
+def _warp(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> NDArray[Any]:
+    options = _warp_options(dataset, grid, resampling)
     if dataset.nodata is None:
         options["add_alpha"] = True
     with WarpedVRT(dataset, **options) as vrt:

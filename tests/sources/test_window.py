@@ -25,7 +25,7 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
-from pipeline.sources.window import RasterReader, open_reader
+from pipeline.sources.window import RasterReader, open_reader, read_measured
 
 LEFT, TOP = 500_000.0, 5_100_000.0
 NEAREST: Resampling = "nearest"
@@ -622,3 +622,29 @@ def test_a_signature_is_not_told_of_a_file_that_is_no_raster_or_has_no_projectio
 
 def bare_tiff(path: Path) -> bytes:
     return Path(write(path, pixels(16, 16), north_up(10), crs=None)).read_bytes()
+
+
+@pytest.mark.parametrize("nodata", [-32768, None])
+@pytest.mark.parametrize("crs", [32633, 4326])
+def test_integers_that_measure_something_come_as_floats_with_gaps(tmp_path: Path, nodata: int | None, crs: int) -> None:
+    grid = PatchGrid(epsg=32633, left=500_000.0, top=5_100_000.0, size=32, resolution=10.0)
+    heights = np.full((40, 20), 250, np.int16)
+    heights[5:9, 3:7] = nodata or 250
+    step = 10.0 if crs == 32633 else 0.0002
+    corner = (500_000.0, 5_100_050.0) if crs == 32633 else (15.0, 46.0535)
+    path = tmp_path / "heights.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=20, height=40, count=1, dtype="int16", nodata=nodata, crs=f"EPSG:{crs}",
+        transform=Affine(step, 0.0, corner[0], 0.0, -step, corner[1]),
+    ) as raster:  # fmt: skip
+        raster.write(heights, 1)
+    with rasterio.open(path) as raster:
+        measured = read_measured(raster, grid, resampling="nearest")
+        with WarpedVRT(
+            raster, crs="EPSG:32633", transform=grid.geobox.transform, width=32, height=32, add_alpha=nodata is None
+        ) as warped:
+            expected = warped.read(1).astype(np.float32)
+            gaps = warped.read(2) == 0 if nodata is None else expected == nodata
+    expected[gaps] = np.nan
+    assert np.isnan(measured).any()
+    np.testing.assert_array_equal(measured, expected)
