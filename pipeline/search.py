@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import shapely
 
@@ -90,7 +91,7 @@ def _require_scenes(product: Product, scenes: Sequence[Scene], samples: Sequence
     modalities = [modality.name for modality in recipe.wanted if modality.product == product]
     if not scenes:
         times = merged([interval for sample in samples for interval in windows_of(sample, recipe)])
-        when = f" between {times[0][0]:%Y-%m-%d} and {times[-1][1]:%Y-%m-%d}" if times else ""
+        when = f" between {times[0][0]:%Y-%m-%d} and {times[-1][1] - timedelta(days=1):%Y-%m-%d}" if times else ""
         raise RecipeError(
             f"{request.places} lies outside the archive: {request.source} has no {product} scene over its "
             f"{len(samples)} patches{'' if product == 'DEM' else when}; check coordinates and dates, "

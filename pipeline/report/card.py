@@ -114,8 +114,11 @@ def _value_lines(recipe: Recipe) -> list[str]:
         "SCL": "uint8 scene classification; 0 is no data.",
         "MASK": "uint8, 1 where a landslide polygon touches the pixel.",
     }
-    filled = f"- Gaps of up to {recipe.max_missing:.0%} of a patch are filled from the nearest valid pixel (`filled`)."
-    return [f"- {name}: {lines[name]}" for name in recipe.modalities] + ([filled] if recipe.max_missing else [])
+    described = [f"- {name}: {lines[name]}" for name in recipe.modalities]
+    if recipe.max_missing:
+        share = f"{recipe.max_missing:.0%}"
+        described.append(f"- Gaps of up to {share} of a patch are filled from the nearest valid pixel (`filled`).")
+    return described
 
 
 def _modality_lines(recipe: Recipe, ledger: Ledger) -> list[str]:

@@ -293,6 +293,6 @@ def test_a_folder_without_a_plan_is_searched_surveyed_and_planned_first(offline)
     calls = []
     offline.setattr(module, "check_folder", lambda *_: False)
     for name in ("search", "survey", "plan"):
-        offline.setattr(module, name, lambda *_, name=name: calls.append(name))
+        offline.setattr(module, name, lambda *_, name=name: calls.append(name) or ("found", "scores"))
     assert module.build_dataset.fn(out="data").is_completed()
     assert calls == ["search", "survey", "plan"]
