@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -83,7 +83,7 @@ def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as raw:
-            _write_zip(raw, entries)
+            write_zip(raw, entries)
             raw.flush()
             os.fsync(raw.fileno())
         digest, size = file_digest(temporary), temporary.stat().st_size
@@ -198,10 +198,11 @@ def _write_array(group: zarr.Group, name: str, variable: _Variable, store: Store
     array[...] = values
 
 
-def _write_zip(raw: Any, entries: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, value in entries.items():
+def write_zip(target: Path | BinaryIO, entries: Mapping[str, bytes]) -> None:
+    """Write `entries`, stored, in the order of their names and without a time of day: same content, same bytes."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name in sorted(entries):
             info = zipfile.ZipInfo(name, ZIP_EPOCH)
             info.external_attr = 0o644 << 16
             info.create_system = 3
-            archive.writestr(info, value)
+            archive.writestr(info, entries[name])

@@ -18,10 +18,11 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from pipeline.errors import LayoutError, RecipeError
+from pipeline.layouts.ssl4eo import write_zip
 from pipeline.published.arrays import array_problems, opened
 from pipeline.published.folder import Folder, open_folder, path_of
 from pipeline.published.standard import SERIES, belong, is_sentinel1, stamps_of
-from pipeline.published.zips import write_zip, zip_problems
+from pipeline.published.zips import zip_problems
 from pipeline.validate.findings import Finding
 
 _BY_POSITION = frozenset({"sample_id"})

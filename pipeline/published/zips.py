@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import LayoutError
-from pipeline.layouts.ssl4eo import ZIP_EPOCH
 
 FAULTS_OF_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError)
 """What `zipfile` raises on files that are torn, or no zip."""
@@ -123,13 +122,3 @@ def _chunk_keys(array: str, described: Mapping[str, Any]) -> Iterator[str]:
     separator = described.get("dimension_separator", ".")
     for index in product(*map(range, counts)):
         yield f"{array}/{separator.join(map(str, index)) or '0'}"
-
-
-def write_zip(path: Path, entries: Mapping[str, bytes]) -> None:
-    """Write `entries`, stored, in the order of their names and without a time of day: same content, same bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name in sorted(entries):
-            info = zipfile.ZipInfo(name, ZIP_EPOCH)
-            info.external_attr = 0o644 << 16
-            info.create_system = 3
-            archive.writestr(info, entries[name])
