@@ -52,6 +52,8 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         f"{_annotated(placed)}"
         f"in the {recipe.layout} layout. Made by sen12-pipeline.",
         "",
+        f"{recipe.samples_per_shard} patches a file; the last file of a folder may hold fewer.",
+        "",
         "## Modalities",
         "",
         "| modality | bands | timesteps | patches written | missing |",
