@@ -67,9 +67,8 @@ RIGHT, SORTED = ("2020-04-20T05:00:00", "2020-01-18T05:00:00"), ("2020-01-18T05:
 
 
 def _write(root, modality, file_ids, times):
-    bands = (
-        ("vv", "vh") if modality == "S1GRD" else tuple(f"B{n:02d}" for n in range(1, 9)) + ("B8A", "B09", "B11", "B12")
-    )
+    optical = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+    bands = ("vv", "vh") if modality == "S1GRD" else optical
     dtype, steps = (np.float16 if modality == "S1GRD" else np.int16), np.arange(264) * 10.0 + 5.0
     values = np.zeros((1, 2, len(bands), 264, 264), dtype)
     values[:, 1] = 1
