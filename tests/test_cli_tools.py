@@ -120,3 +120,29 @@ def test_a_dataset_that_lost_its_recipe_is_checked_as_any_folder(demo, tmp_path)
     copy = tmp_path / "copy"
     shutil.copytree(demo, copy)
     assert main(["validate", str(copy)]) == 0
+
+
+def test_the_published_split_comes_back_from_a_table(shared, tmp_path, capsys):
+    golden = json.loads((shared / "golden/sen12landslides/tasks/S12LS-LD/harmonized/s2/splits.json").read_text())
+    rows = [entry for entries in golden.values() for entry in entries]
+    table = tmp_path / "table.csv"
+    pd.DataFrame(rows)[["id", "pixel_annotated", "inventory"]].sample(frac=1.0, random_state=3).to_csv(
+        table, index=False
+    )
+    assert main(["split", "--rule", "compat", "--table", str(table)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {name: [entry["id"] for entry in entries] for name, entries in golden.items()}
+
+
+def test_the_audit_of_the_published_split_shows_its_leaks(shared, capsys):
+    locations = shared / "golden/sen12landslides/tasks/S12LS-LD/harmonized/s2/patch_locations.geojson"
+    assert main(["audit", str(locations), "--json"]) == 0
+    shares = json.loads(capsys.readouterr().out)
+    assert shares["test_patches"] == 998
+    assert [round(100 * shares[key], 1) for key in ("edge_share", "neighbour_share", "near_share")] == [
+        82.5,
+        92.4,
+        99.6,
+    ]
+    assert main(["audit", str(locations)]) == 0
+    assert "998 test patches" in capsys.readouterr().out
