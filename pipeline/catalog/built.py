@@ -85,7 +85,9 @@ def band_statistics(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> 
         if shard.modality in CLASS_MODALITIES:
             continue
         report = by_path.get(shard.path)
-        for band, moments in zip(shard.bands, report.moments if report else (), strict=False):
+        if report is None:
+            continue
+        for band, moments in zip(shard.bands, report.moments, strict=True):
             merged.setdefault(shard.modality, {}).setdefault(band, []).append(moments)
     return {modality: {band: _summary(parts) for band, parts in bands.items()} for modality, bands in merged.items()}
 

@@ -188,12 +188,23 @@ def _optical_frames(
         frames = [
             _frame(image, others, by_name) for image, others in zip(series.images, series.alternates, strict=True)
         ]
-        return frames + [Frame(candidate=None, reason=str(reason)) for reason in series.missing]
+        return frames + [
+            Frame(candidate=None, reason=_why(reason, sample, candidates, scores)) for reason in series.missing
+        ]
     if sample.date is None:
         return []
     single = select_series(images, _request(sample, recipe, recipe.max_cloud))
     frames = [_frame(image, single.alternates, by_name) for image in single.images]
-    return frames + [Frame(candidate=None, reason=str(reason)) for reason in single.missing]
+    return frames + [
+        Frame(candidate=None, reason=_why(reason, sample, candidates, scores)) for reason in single.missing
+    ]
+
+
+def _why(reason: Reason, sample: Sample, candidates: Sequence[Candidate], scores: Scores) -> str:
+    """Return `reason`, or that nothing could be read where no classification of the sample could."""
+    seen = [scores.get((sample.id, candidate.acquisition)) for candidate in candidates]
+    is_blind = bool(seen) and all(score is not None and score.error for score in seen)
+    return str(Reason.UNREADABLE if reason is Reason.TOO_CLOUDY and is_blind else reason)
 
 
 def _frame(image: Image, others: Sequence[Image], by_name: Mapping[str, Candidate]) -> Frame:

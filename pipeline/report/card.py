@@ -23,7 +23,7 @@ REASONS: Mapping[str, str] = {
     "no_pair": "no radar near enough in time to the optical image",
     "too_much_missing": "more of the patch lacks data than the recipe allows",
     "left_out": "the place is in no file, because other images of it are missing",
-    "unreadable": "the planned scene cannot be read, and no other was tried",
+    "unreadable": "the scene, or its classification, cannot be read, and no other was tried",
     "empty": "the scene has no valid pixel in the patch",
 }
 

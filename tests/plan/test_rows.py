@@ -232,3 +232,12 @@ def test_a_series_follows_the_first_and_last_event_of_its_place() -> None:
     recipe = make_recipe("series_length=6", "window={before: 30, after: 30}")
     rows = of(plan_rows([sample], scenes, scores, recipe), "S2L2A")
     assert dates(rows) == [scene.acquired for scene in scenes[1:-1]]
+
+
+def test_classifications_that_cannot_be_read_are_not_called_clouds() -> None:
+    sample, scenes = make_sample(), [optical(-3), optical(4)]
+    scores = by_pass([make_score(sample, scene, nodata=float("nan"), error="unreadable") for scene in scenes])
+    rows = of(plan_rows([sample], scenes, scores, RECIPE), "S2L2A")
+    assert {row.reason for row in rows} == {Reason.UNREADABLE}
+    half = by_pass([make_score(sample, scenes[0], error="unreadable"), make_score(sample, scenes[1], cloud=1.0)])
+    assert {row.reason for row in of(plan_rows([sample], scenes, half, RECIPE), "S2L2A")} == {Reason.TOO_CLOUDY}
