@@ -238,4 +238,8 @@ _MEANING: dict[str, dict[str, Any]] = {
     "S1RTC": {**_GAMMA, "orbit_state": "unknown"},
     "DEM": {"quantity": "surface height above the geoid"},
     "MASK": {"quantity": "1 where a landslide polygon touches the pixel, 0 elsewhere"},
+    "MASK_FRACTION": {"quantity": "share of the pixel inside landslide polygons"},
+    "MASK_SERIES": {
+        "quantity": "1 where a polygon touches the pixel and the slide is there, 0 where not yet, 255 unsure"
+    },
 }

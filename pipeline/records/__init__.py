@@ -2,7 +2,7 @@
 
 from pipeline.records.modality import MODALITIES, S2_NODATA, Band, Modality, Product, Resampling
 from pipeline.records.moments import Moments
-from pipeline.records.place import Event, PatchGrid, Sample
+from pipeline.records.place import Event, PatchGrid, RejectedEvent, Sample
 from pipeline.records.recipe import Recipe
 from pipeline.records.scene import Scene, Score
 from pipeline.records.shard import (
@@ -31,6 +31,7 @@ __all__ = [
     "Product",
     "Reason",
     "Recipe",
+    "RejectedEvent",
     "Resampling",
     "Sample",
     "Scene",

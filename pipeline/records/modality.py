@@ -104,5 +104,12 @@ MODALITIES: dict[str, Modality] = {
         name="MASK", product="LABELS", bands=_bands(MASK=10), dtype="uint8", nodata=None, unit="1",
         is_series=False,
     ),
+    "MASK_FRACTION": Modality(
+        name="MASK_FRACTION", product="LABELS", bands=_bands(MASK_FRACTION=10), dtype="float32", nodata=None, unit="1",
+        is_series=False,
+    ),
+    "MASK_SERIES": Modality(
+        name="MASK_SERIES", product="LABELS", bands=_bands(MASK_SERIES=10), dtype="uint8", nodata=255, unit="1"
+    ),
 }  # fmt: skip
 """Every modality by name: what a recipe may ask for."""

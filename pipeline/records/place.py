@@ -1,7 +1,7 @@
 """Places: the patches to cut and the events that fall into them."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -44,6 +44,38 @@ class Event:
     """Day of the event, midnight UTC."""
     wkb: bytes
     """The polygon, lon/lat on WGS 84, as well-known binary."""
+    date_from: datetime | None = None
+    """Last day on which the slide was not there yet, midnight UTC; None where the inventory does not say."""
+    date_to: datetime | None = None
+    """First day on which it was there, midnight UTC; None where the inventory does not say."""
+    confidence: float | None = None
+    """How sure the date is [0 to 1]; None where the inventory does not say."""
+    region: str = ""
+    """Region of the inventory that it belongs to."""
+
+    @property
+    def last_day_before(self) -> datetime:
+        """Last day on which the slide was not there yet."""
+        return self.date_from if self.date_from is not None else self.date - timedelta(days=1)
+
+    @property
+    def first_day_after(self) -> datetime:
+        """First day on which the slide was there for certain: an image of the event's own day may show either."""
+        return self.date_to if self.date_to is not None else self.date + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedEvent:
+    """A row of an inventory that cannot be used, and why."""
+
+    id: str
+    region: str
+    reason: str
+    """Reason code."""
+    detail: str
+    """What the row holds, and what to do about it; one line."""
+    wkb: bytes = b""
+    """Its polygon in lon/lat where it has a usable one: no patch without a landslide is cut there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +98,12 @@ class Sample:
     """Events whose polygon reaches into the patch, by date and id."""
     event_dates: tuple[datetime, ...] = ()
     """Date of each event, paired with `event_ids`."""
+    event_from: tuple[datetime, ...] = ()
+    """Last day on which each slide was not there yet, midnight UTC, paired with `event_ids`: the day before its date
+    where the inventory gives no interval."""
+    event_to: tuple[datetime, ...] = ()
+    """First day on which each slide was there for certain, midnight UTC, paired with `event_ids`: the day after its
+    date where the inventory gives no interval."""
     lattice_x: int | None = None
     """Column on the absolute lattice: left edge = anchor + lattice_x · step; None off the lattice."""
     lattice_y: int | None = None

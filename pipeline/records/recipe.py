@@ -71,6 +71,26 @@ class Seasons(Model):
     )
 
 
+class SeriesRules(Model):
+    """How the images around an event are chosen."""
+
+    policy: Literal["event", "compat"] = Field(
+        default="event",
+        description="event: nearest images before and after each event, the rest spread by quality; compat: as "
+        "Sen12Landslides chose its images, clouds included and short series padded.",
+    )
+    before: int = Field(default=1, ge=0, description="Places kept for images before the first event.")
+    after: int = Field(default=1, ge=0, description="Places kept for images after the last event.")
+    max_gap: int | None = Field(
+        default=None, ge=1, description="Largest number of days between neighbouring images; null takes any."
+    )
+    radar: Literal["footprint", "measured"] = Field(
+        default="measured",
+        description="What radar images are judged by: the outline of their scenes, or the share of the patch that was "
+        "measured, which reads one band of every candidate.",
+    )
+
+
 class Pairing(Model):
     """How radar is matched to the optical images of a series."""
 
@@ -91,6 +111,16 @@ class Columns(Model):
 
     id: str | None = Field(default=None, description="Identifier; null numbers the rows.")
     date: str = Field(default="event_date", description="Event date (inventory) or anchor date (points).")
+    date_from: str = Field(
+        default="date_from", description="Inventory: last day before the slide; used where there is such a column."
+    )
+    date_to: str = Field(
+        default="date_to", description="Inventory: first day after the slide; used where there is such a column."
+    )
+    confidence: str = Field(
+        default="event_conf", description="Inventory: how sure the date is [0 to 1]; used where there is such a column."
+    )
+    region: str | None = Field(default=None, description="Inventory: name of the region; null makes it one region.")
     lon: str = Field(default="lon", description="Points file: longitude [degrees].")
     lat: str = Field(default="lat", description="Points file: latitude [degrees].")
 
@@ -116,6 +146,13 @@ class Places(Model):
     )
     margin: int = Field(default=8, ge=0, le=64, description="Cells added around the polygons' bounds.")
     negatives: float = Field(default=1.0, ge=0.0, description="Cells without polygons per annotated cell.")
+    min_distance: float = Field(default=0.0, ge=0.0, description="Negatives: least distance to any polygon [m].")
+    min_slope: float | None = Field(
+        default=None, ge=0.0, lt=90.0, description="Negatives: least mean slope of the source's DEM [degrees]."
+    )
+    min_land: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Negatives: least share of land by GLOBE [1]."
+    )
     date: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         default=None, description="Points file: date (YYYY-MM-DD) of rows that have none of their own."
     )
@@ -165,6 +202,7 @@ class Recipe(Model):
     seasons: Annotated[Seasons | None, BeforeValidator(_season_preset)] = Field(
         default=None, description="Series of one image per season, or a preset's name."
     )
+    series: SeriesRules = SeriesRules()
     pairing: Pairing = Pairing()
     max_cloud: float = Field(
         ge=0.0, le=1.0, description="Largest share of the patch under cloud, cirrus, cloud shadow or no data."

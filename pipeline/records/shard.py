@@ -31,6 +31,22 @@ class Reason(StrEnum):
     """The planned scene is permanently unreadable."""
     LEFT_OUT = "left_out"
     """The place is in no file: other images of it are missing."""
+    GAP_TOO_LONG = "gap_too_long"
+    """Two images of the series would lie further apart than the recipe allows."""
+    UNDATED_EVENT = "undated_event"
+    """A landslide without a usable date reaches into the patch: its mask would be wrong."""
+    BAD_DATE = "bad_date"
+    """An event's date is missing, impossible or not ISO."""
+    NO_GEOMETRY = "no_geometry"
+    """An event's geometry is null or empty."""
+    INVALID_GEOMETRY = "invalid_geometry"
+    """An event's geometry is no valid polygon on the globe."""
+    DUPLICATE = "duplicate"
+    """An event covers the same ground on the same day as another one."""
+    REGION_NAME_TAKEN = "region_name_taken"
+    """Two regions of the inventory would give their patches the same names."""
+    OUTSIDE_SOURCE = "outside_source"
+    """The source has no scene over the event."""
     EMPTY = "empty"
     """The scene was read and holds no valid pixel in the patch."""
 
@@ -80,6 +96,8 @@ class PlanRow:
     reason: str = ""
     alternates: tuple[Choice, ...] = ()
     """What could serve instead, best first."""
+    is_padding: bool = False
+    """True where the series was too short and its last image stands here once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

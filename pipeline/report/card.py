@@ -115,6 +115,9 @@ def _value_lines(recipe: Recipe) -> list[str]:
         "DEM": "float32 m; NaN is no data.",
         "SCL": "uint8 scene classification; 0 is no data.",
         "MASK": "uint8, 1 where a landslide polygon touches the pixel.",
+        "MASK_FRACTION": "float32, share of the pixel inside landslide polygons.",
+        "MASK_SERIES": "uint8 for each Sentinel-2 image: 1 where a landslide that touches the pixel has come down, 0 "
+        "where there is none yet, 255 where the image is of its day or within the interval of its date.",
     }
     described = [f"- {name}: {lines[name]}" for name in recipe.modalities]
     if recipe.max_missing:

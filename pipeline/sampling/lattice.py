@@ -211,4 +211,6 @@ def _annotated_in(zone: LatticeZone, events: tuple[Event, ...], recipe: Recipe) 
             is_annotated=True,
             event_ids=tuple(event.id for event in reaching),
             event_dates=tuple(event.date for event in reaching),
+            event_from=tuple(event.last_day_before for event in reaching),
+            event_to=tuple(event.first_day_after for event in reaching),
         )
