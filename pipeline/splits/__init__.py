@@ -1,1 +1,1 @@
-"""Which patches train, validate and test: the split as Sen12Landslides published it, and how far a split leaks."""
+"""Which patches train, validate and test: spatial blocks, the published split, and how far a split leaks."""
