@@ -6,8 +6,6 @@ order of files, samples and times, and whatever the chunks.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +15,13 @@ import xarray as xr
 from pipeline.catalog.built import CLASS_MODALITIES
 from pipeline.errors import LayoutError, RecipeError
 from pipeline.pixels.moments import moments_of
+from pipeline.pixels.totals import ExactTotal
 from pipeline.published.arrays import iter_chunks, opened
 from pipeline.published.folder import open_folder, path_of
 from pipeline.records import Moments
 
 Statistics = dict[str, dict[str, list[Any]]]
 """Modality to `bands` (names), `mean` and `std`, each one per band in storage order."""
-
-_DENOMINATOR = 2**1074
-"""Every double is a whole number of these parts."""
-
-
-@dataclass(slots=True)
-class _Total:
-    """Sums over images, without rounding."""
-
-    count: int = 0
-    values: int = 0
-    """Sum, in parts of 1."""
-    squares: int = 0
-    """Sum of squares, in parts of parts."""
-
-    def add(self, moments: Moments) -> None:
-        mean = _parts(moments.mean)
-        self.count += moments.count
-        self.values += moments.count * mean
-        self.squares += _parts(moments.m2) * _DENOMINATOR + moments.count * mean * mean
-
-    @property
-    def mean(self) -> float | None:
-        return float(Fraction(self.values, self.count * _DENOMINATOR)) if self.count else None
-
-    @property
-    def std(self) -> float | None:
-        if not self.count:
-            return None
-        spread = self.count * self.squares - self.values * self.values
-        return math.sqrt(max(0.0, float(Fraction(spread, (self.count * _DENOMINATOR) ** 2))))
-
-
-def _parts(value: float) -> int:
-    numerator, denominator = value.as_integer_ratio()
-    return numerator * (_DENOMINATOR // denominator)
 
 
 def folder_statistics(root: Path, split: str = "train") -> Statistics:
@@ -99,7 +62,7 @@ def folder_statistics(root: Path, split: str = "train") -> Statistics:
 
 def _statistics(paths: list[Path]) -> dict[str, list[Any]]:
     bands = _bands(paths[0])
-    totals = [_Total() for _ in bands]
+    totals = [ExactTotal() for _ in bands]
     for path in paths:
         if (held := _bands(path)) != bands:
             raise LayoutError(f"{path} has bands {', '.join(held)}, but {paths[0]} {', '.join(bands)}")
@@ -113,7 +76,7 @@ def _bands(path: Path) -> tuple[str, ...]:
         return tuple(map(str, dataset["band"].values))
 
 
-def _add_file(bands: xr.DataArray, totals: list[_Total], path: Path) -> None:
+def _add_file(bands: xr.DataArray, totals: list[ExactTotal], path: Path) -> None:
     for band, moments in _iter_moments(bands):
         if not math.isfinite(moments.mean):
             raise LayoutError(f"{path} holds infinite values in band {band}; its mean means nothing")
