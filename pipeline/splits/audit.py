@@ -42,6 +42,13 @@ class Audit:
         Share [1] of test patches whose centre lies less than `distance` from the centre of a train patch.
     distance : float
         Distance [m] of `near_share`.
+    smallest_distance : float, optional
+        Smallest distance [m] between the centres of a test and a train patch.
+    same_event_share, same_trigger_share, same_acquisition_share : float, optional
+        Share [1] of test patches that share an event, a day of events in one region, or a Sentinel-2 acquisition with
+        a train patch; None where the table does not say.
+    patches : dict, optional
+        Number of patches in each split, the buffer included.
     """
 
     test_patches: int
@@ -49,10 +56,15 @@ class Audit:
     neighbour_share: float
     near_share: float
     distance: float
+    smallest_distance: float | None = None
+    same_event_share: float | None = None
+    same_trigger_share: float | None = None
+    same_acquisition_share: float | None = None
+    patches: dict[str, int] | None = None
 
-    def as_dict(self) -> dict[str, int | float]:
-        """Return the figures by name, fit for JSON."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures by name, fit for JSON; those that the table does not tell are left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def read_locations(path: Path) -> pd.DataFrame:
@@ -103,8 +115,7 @@ def audit(locations: pd.DataFrame, *, distance: float = 6400.0) -> Audit:
         The table is wrong, has no test or no train patches, a centre lies more than `TOLERANCE` off the lattice, or
         `distance` is not a positive number.
     """
-    if not (math.isfinite(distance) and distance > 0):
-        raise RecipeError(f"distance must be a positive number of metres, got {distance}")
+    check_distance(distance)
     patches = _checked(locations, "the table of locations")
     for name in ("train", "test"):
         if not (patches["split"] == name).any():
@@ -115,6 +126,12 @@ def audit(locations: pd.DataFrame, *, distance: float = 6400.0) -> Audit:
     # In steps the nearest patches lie at 0, 1, √2 and 2.
     edge, neighbour, near = (float(np.mean(hit)) for hit in (steps <= 1.0, steps < 1.5, metres < distance))
     return Audit(len(steps), edge, neighbour, near, float(distance))
+
+
+def check_distance(distance: float) -> None:
+    """Raise RecipeError unless `distance` is a positive number of metres."""
+    if not (math.isfinite(distance) and distance > 0):
+        raise RecipeError(f"distance must be a positive number of metres, got {distance}")
 
 
 def _nearest(zone: pd.DataFrame, train: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

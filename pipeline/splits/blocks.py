@@ -2,8 +2,8 @@
 
 The globe is cut into rows of constant latitude, and each row into equal columns, so that every block is nearly a square
 of the same side; a hash of seed, row and column gives each block to train, val or test. A patch that lies too near a
-block of a stronger split goes to the buffer, which nobody trains on or scores. Whether that block holds a patch does not
-matter, so that more patches, regions or datasets never move an earlier one.
+block of a stronger split goes to the buffer, which nobody trains on or scores. Whether that block holds a patch does
+not matter, so that more patches, regions or datasets never move an earlier one.
 """
 
 from dataclasses import dataclass
