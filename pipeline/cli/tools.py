@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline import published
 from pipeline.archive import write_archive, write_seasonal_archive
+from pipeline.cli.splits import add_splits
 from pipeline.errors import RecipeError
 from pipeline.folder import read_recipe
 from pipeline.recipes import load_recipe, recipe_names, recipe_to_yaml
@@ -13,8 +14,6 @@ from pipeline.sampling.draw import Drawn, DrawRequest, NearCities, OnLand, draw_
 from pipeline.sampling.match import match_places
 from pipeline.sampling.output import write_places
 from pipeline.sampling.strata import Strata
-from pipeline.splits.audit import audit, read_locations
-from pipeline.splits.compat import compat_split, read_split_table
 from pipeline.validate import Finding, validate
 
 EXIT_FOUND = 1
@@ -39,19 +38,7 @@ def add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     stats.add_argument("dataset", type=Path)
     stats.add_argument("--split", default="train", help="folder to count [train]")
     stats.set_defaults(call=_stats)
-    split = commands.add_parser("split", help="print the published Sen12Landslides split of a table as three id lists")
-    split.add_argument("--rule", choices=("compat",), required=True, help="the published stratified 64/16/20 rule")
-    split.add_argument(
-        "--table", type=Path, required=True, metavar="CSV", help="columns id, pixel_annotated, inventory"
-    )
-    split.set_defaults(call=_split)
-    audit = commands.add_parser("audit", help="measure how near test patches lie to train patches")
-    audit.add_argument(
-        "locations", type=Path, metavar="FILE", help="patch_locations.geojson: points with split and crs_original"
-    )
-    audit.add_argument("--distance", type=float, default=6400.0, help="metres that count as near [6400]")
-    audit.add_argument("--json", action="store_true", help="print JSON")
-    audit.set_defaults(call=_audit)
+    add_splits(commands)
     archive = commands.add_parser("archive", help="write an embedded archive (generated, not observed)")
     archive.add_argument("folder", type=Path)
     archive.add_argument("--seasonal", action="store_true", help="four seasons with Level-1C, for ssl4eo-s12")
@@ -149,24 +136,6 @@ def _repair(options: argparse.Namespace) -> int:
 
 def _stats(options: argparse.Namespace) -> int:
     print(json.dumps(published.folder_statistics(options.dataset, options.split), indent=1, allow_nan=False))
-    return 0
-
-
-def _split(options: argparse.Namespace) -> int:
-    print(json.dumps(compat_split(read_split_table(options.table)), indent=1))
-    return 0
-
-
-def _audit(options: argparse.Namespace) -> int:
-    result = audit(read_locations(options.locations), distance=options.distance)
-    if options.json:
-        print(json.dumps(result.as_dict(), indent=1, allow_nan=False))
-        return 0
-    print(
-        f"{result.test_patches} test patches; a train patch shares an edge with {result.edge_share:.1%}, "
-        f"an edge or corner with {result.neighbour_share:.1%}, and lies within {result.distance:g} m of "
-        f"{result.near_share:.1%}"
-    )
     return 0
 
 
