@@ -88,15 +88,23 @@ def write_table(path: Path, table: pa.Table) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a parquet file; raises LayoutError when it is absent or damaged."""
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a parquet file; raises LayoutError when it is absent or damaged, or lacks one of `columns`.
+
+    `columns` are the only ones to read, by default all; `choice.acquisition` reads one field of the struct `choice`.
+    """
     if not path.is_file():
         raise LayoutError(f"{path} does not exist")
     try:
-        return pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read(None if columns is None else list(columns))
     except (pa.ArrowInvalid, OSError) as err:
         problem = " ".join(str(err).split())
         raise LayoutError(f"{path} is not a whole parquet file: {problem}") from err
+    for name in columns or ():
+        if name.partition(".")[0] not in table.column_names:
+            raise LayoutError(f"{path} has no column {name}")
+    return table
 
 
 def with_geometry(table: pa.Table, geometries: Sequence[bytes]) -> pa.Table:

@@ -56,7 +56,9 @@ def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     split.add_argument("--name", help="folder under splits/ [the rule]")
     split.add_argument("--block", type=float, help=f"side of a block [m] [{DEFAULT.block:g}]")
-    split.add_argument("--buffer", type=float, help=f"metres kept between the splits [{DEFAULT.buffer:g}]")
+    split.add_argument(
+        "--buffer", type=float, help=f"metres kept between the splits, at least a patch's diagonal [{DEFAULT.buffer:g}]"
+    )
     split.add_argument("--seed", type=int, help=f"seed of the blocks' draw [{DEFAULT.seed}]")
     split.add_argument(
         "--shares", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="shares of blocks [0.64 0.16 0.2]"

@@ -26,8 +26,8 @@ from pipeline.published.arrays import opened
 from pipeline.records import MODALITIES
 from pipeline.splits.folders import read_split
 
-HIDDEN_CLASSES = (3, 4, 5, 6)
-"""Classes of the cloud mask that hide the ground: thin and thick cloud, cloud shadow, no data."""
+FIRST_HIDDEN_CLASS = 3
+"""From this class on the cloud mask says that the ground is hidden: thin and thick cloud, cloud shadow, no data."""
 
 Totals = dict[str, dict[str, ExactTotal]]
 """Modality to band to sums."""
@@ -96,8 +96,8 @@ def split_norm(root: Path, split: str, rule: NormRule) -> dict[str, Any]:
 
 def _frames(root: Path, ids: tuple[str, ...], rule: NormRule) -> pd.DataFrame:
     """Return `sample_id`, `modality`, `timestep` and `shard` of every image that counts."""
-    ledger = read_table(root / "ledger.parquet").select(["sample_id", "modality", "timestep", "state", "shard"])
-    frames = ledger.to_pandas()
+    columns = ("sample_id", "modality", "timestep", "state", "shard")
+    frames = read_table(root / "ledger.parquet", columns).to_pandas()
     known = set(frames["sample_id"][frames["shard"] != ""])
     for name in ids:
         if name not in known:
@@ -113,9 +113,8 @@ def _frames(root: Path, ids: tuple[str, ...], rule: NormRule) -> pd.DataFrame:
 
 
 def _without_padding(root: Path, frames: pd.DataFrame) -> pd.DataFrame:
-    plan = read_table(root / "plan.parquet")
     keys = ["sample_id", "modality", "timestep"]
-    rows = plan.select([*keys, "is_padding"]).to_pandas()
+    rows = read_table(root / "plan.parquet", [*keys, "is_padding"]).to_pandas()
     padding = pd.MultiIndex.from_frame(rows[rows["is_padding"]][keys])
     return frames[~pd.MultiIndex.from_frame(frames[keys]).isin(padding)]
 
@@ -146,7 +145,7 @@ def _iter_images(dataset: xr.Dataset, path: Path, frames: pd.DataFrame, rule: No
         place = {"sample": sorted(positions[name] for name in held["sample_id"]), "time": step}
         images = dataset["bands"].isel(place).values
         if hides:
-            hidden = np.isin(dataset["cloud_mask"].isel(place).values, HIDDEN_CLASSES)
+            hidden = dataset["cloud_mask"].isel(place).values >= FIRST_HIDDEN_CLASS
             images = np.where(hidden[:, np.newaxis], images.dtype.type(nodata), images)
         yield from images
 

@@ -62,7 +62,7 @@ def read_patches(roots: Sequence[Path]) -> PatchTables:
 def _read(root: Path, number: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     if not root.is_dir():
         raise LayoutError(f"{root} is not a folder")
-    samples = _columns(root / "samples.parquet", _SAMPLE_COLUMNS)
+    samples = read_table(root / "samples.parquet", _SAMPLE_COLUMNS)
     samples = samples.filter(pc.not_equal(samples["shard"], ""))
     table = samples.drop_columns(["grid", "event_ids", "event_dates"]).to_pandas().rename(columns={"split": "folder"})
     events = _events(samples)
@@ -79,14 +79,6 @@ def _read(root: Path, number: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     return table, events, _acquisitions(root, table)
 
 
-def _columns(path: Path, names: Sequence[str]) -> pa.Table:
-    table = read_table(path)
-    for name in names:
-        if name not in table.column_names:
-            raise LayoutError(f"{path} has no column {name}")
-    return table.select(list(names))
-
-
 def _events(samples: pa.Table) -> pd.DataFrame:
     rows = zip(*(samples[name].to_pylist() for name in ("region", "event_ids", "event_dates")), strict=True)
     held = [
@@ -98,7 +90,7 @@ def _events(samples: pa.Table) -> pd.DataFrame:
 
 
 def _acquisitions(root: Path, table: pd.DataFrame) -> pd.DataFrame:
-    plan = _columns(root / "plan.parquet", ("sample_id", "modality", "choice"))
+    plan = read_table(root / "plan.parquet", ("sample_id", "modality", "choice.acquisition"))
     plan = plan.filter(pc.and_(pc.equal(plan["modality"], OPTICAL), pc.is_valid(plan["choice"])))
     names = pc.struct_field(plan["choice"], "acquisition").to_pylist()
     held = pd.DataFrame({"id": plan["sample_id"].to_pylist(), "acquisition": names}, dtype=object)

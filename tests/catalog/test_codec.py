@@ -211,3 +211,14 @@ def test_times_keep_their_microseconds(tmp_path: Path) -> None:
     event = Event(id="e", date=DAY.replace(microsecond=123_456), wkb=b"\x00")
     write_table(tmp_path / "a.parquet", to_table([event], Event))
     assert from_table(read_table(tmp_path / "a.parquet"), Event) == [event]
+
+
+@pytest.mark.parametrize("choices", [(), ({"acquisition": "x"},)])
+def test_only_the_named_columns_are_read(tmp_path: Path, choices: tuple[dict[str, str], ...]) -> None:
+    path = tmp_path / "plan.parquet"
+    row = PlanRow(sample_id="a", modality="S2L2A", timestep=0, choice=make_choice("x"))
+    write_table(path, to_table([row for _ in choices], PlanRow))
+    table = read_table(path, ("sample_id", "choice.acquisition"))
+    assert table.to_pylist() == [{"sample_id": "a", "choice": choice} for choice in choices]
+    with pytest.raises(LayoutError, match=r"plan\.parquet has no column nothing"):
+        read_table(path, ("sample_id", "nothing"))
