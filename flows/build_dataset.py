@@ -33,7 +33,7 @@ from pipeline.errors import PipelineError, RecipeError, TransientSourceError
 from pipeline.folder import Existing, Request, check_folder
 from pipeline.recipes import load_recipe
 from pipeline.records import Score, ShardReport
-from pipeline.report import REASONS, missing_counts
+from pipeline.report import REASONS, missing_counts, rejected_lines
 from pipeline.search import Found, find
 
 Item = TypeVar("Item")
@@ -130,6 +130,8 @@ def search(request: Request) -> Found:
     """Turn places into samples and find every scene that could serve them."""
     found = find(request, stages.connect(request))
     get_run_logger().info("%d patches, %d scenes", len(found.samples), len(found.scenes))
+    for note in found.notes:
+        get_run_logger().info("%s", note)
     return found
 
 
@@ -229,7 +231,9 @@ def _ending(summary: str, reports: Sequence[ShardReport], existing: Existing) ->
 
 def _summary(out: Path, ledger: Ledger, reports: Sequence[ShardReport]) -> str:
     states = Counter(row.state for row in ledger)
-    gaps = f", {len(ledger) - states['written']} missing" if len(ledger) > states["written"] else ""
+    missing = len(ledger) - states["written"] - states["rejected"]
+    gaps = f", {missing} missing" if missing else ""
+    gaps += f", {states['rejected']} events rejected" if states["rejected"] else ""
     done = sum(report.state == "done" for report in reports)
     return f"{out}: {states['written']} patches written{gaps}, {done} of {len(reports)} files done"
 
@@ -249,4 +253,6 @@ def _markdown(name: str, summary: str, ledger: Ledger) -> str:
     lines += [f"| {modality} | {count} |" for modality, count in sorted(written.items())]
     lines += ["", "## Missing, and why", ""]
     lines += ["| modality | patches | reason |", "|---|---|---|", *missing] if missing else ["Nothing."]
+    rejected = [f"- {line}" for line in rejected_lines(ledger)]
+    lines += ["", "## Rejected events", "", *rejected] if rejected else []
     return "\n".join(lines)

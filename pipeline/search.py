@@ -1,7 +1,8 @@
 """What is there: places from the user's file, and every scene of the source that could serve them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import shapely
@@ -9,10 +10,12 @@ import shapely
 from pipeline import grid
 from pipeline.errors import RecipeError
 from pipeline.folder import Request
+from pipeline.plan.candidates import seen_samples
 from pipeline.plan.rows import needed_bands, radar_windows
 from pipeline.plan.windows import Interval, merged, windows_of
-from pipeline.records import Event, PatchGrid, Product, Recipe, Sample, Scene
-from pipeline.sampling import negative_samples, read_places
+from pipeline.records import Event, PatchGrid, Product, Reason, Recipe, RejectedEvent, Sample, Scene
+from pipeline.sampling import Inventory, Placement, negative_samples, read_places, wanted_negatives
+from pipeline.slopes import DemSlopes
 from pipeline.sources import Query, Source
 from pipeline.sources.clusters import cluster_places
 
@@ -24,6 +27,12 @@ class Found:
     samples: tuple[Sample, ...]
     events: tuple[Event, ...]
     scenes: tuple[Scene, ...]
+    rejected: tuple[RejectedEvent, ...] = ()
+    """Events that cannot be used, by id."""
+    unlabelled: Mapping[str, str] = field(default_factory=dict)
+    """Samples whose labels would be wrong, by id, with the reason code: they get no place in a file."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about the places, one line each."""
 
 
 def find(request: Request, source: Source) -> Found:
@@ -44,17 +53,79 @@ def find(request: Request, source: Source) -> Found:
     if products:
         scenes = search(products[0], samples, recipe, source, widened=placement.inventory is not None)
         _require_scenes(products[0], scenes, samples, request)
+    negatives = _negatives(placement, scenes, recipe, source)
     if placement.inventory is not None:
-        coverage = shapely.union_all([shapely.from_wkb(scene.footprint) for scene in scenes]) if scenes else None
-        negatives = negative_samples(samples, placement.inventory, recipe, coverage=coverage)
         samples = tuple(sorted((*samples, *negatives), key=_spatial_order))
     for product in products[1:]:
         found = search(product, samples, recipe, source)
         _require_scenes(product, found, samples, request)
         scenes += found
-    events = placement.inventory.events if placement.inventory else ()
+    if placement.inventory is None:
+        return Found(samples=samples, events=(), scenes=tuple(scenes))
     used = {event_id for sample in samples for event_id in sample.event_ids}
-    return Found(samples=samples, events=tuple(e for e in events if e.id in used), scenes=tuple(scenes))
+    return Found(
+        samples=samples,
+        events=tuple(event for event in placement.inventory.events if event.id in used),
+        scenes=tuple(scenes),
+        rejected=_rejected(placement.inventory, placement.samples, scenes, recipe),
+        unlabelled=placement.unlabelled,
+        notes=_notes(placement, negatives, recipe),
+    )
+
+
+def _negatives(placement: Placement, scenes: Sequence[Scene], recipe: Recipe, source: Source) -> tuple[Sample, ...]:
+    if placement.inventory is None:
+        return ()
+    coverage = shapely.union_all([shapely.from_wkb(scene.footprint) for scene in scenes]) if scenes else None
+    slopes = DemSlopes(source=source) if recipe.places.min_slope is not None else None
+    return negative_samples(_labelled(placement), placement.inventory, recipe, coverage=coverage, slopes=slopes)
+
+
+def _labelled(placement: Placement) -> list[Sample]:
+    return [sample for sample in placement.samples if sample.id not in placement.unlabelled]
+
+
+def _rejected(
+    inventory: Inventory, samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe
+) -> tuple[RejectedEvent, ...]:
+    """Return the inventory's rejected events and those that no scene could show, by id.
+
+    An event is outside the source when no scene touches any of its patches within their windows. Where the recipe has
+    images, elevation alone does not count.
+    """
+    if not scenes:
+        return inventory.rejected
+    series = [scene for scene in scenes if scene.product != "DEM"]
+    optical = seen_samples(samples, [s for s in series if s.product != "S1"], lambda sample: windows_of(sample, recipe))
+    radar = seen_samples(
+        samples, [s for s in series if s.product == "S1"], lambda sample: radar_windows(sample, recipe)
+    )
+    seen = optical | radar if series else seen_samples(samples, scenes, None)
+    patches = Counter(event_id for sample in samples for event_id in sample.event_ids)
+    shown = {event_id for sample in samples if sample.id in seen for event_id in sample.event_ids}
+    outside = [
+        RejectedEvent(
+            id=event.id,
+            region=inventory.region_of(event),
+            reason=str(Reason.OUTSIDE_SOURCE),
+            detail=f"the source has no scene over its patches ({patches[event.id]}) around {event.date:%Y-%m-%d}; "
+            "check place and date",
+            wkb=event.wkb,
+        )
+        for event in inventory.events
+        if event.id in patches and event.id not in shown
+    ]
+    return tuple(sorted((*inventory.rejected, *outside), key=lambda event: event.id))
+
+
+def _notes(placement: Placement, negatives: Sequence[Sample], recipe: Recipe) -> tuple[str, ...]:
+    wanted = wanted_negatives(_labelled(placement), recipe)
+    drawn = Counter(sample.region for sample in negatives)
+    return tuple(
+        f"negatives: {drawn[region]} of {count} wanted could be drawn in {region}"
+        for region, count in wanted.items()
+        if drawn[region] < count
+    )
 
 
 def needed_products(recipe: Recipe) -> list[Product]:

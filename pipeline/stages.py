@@ -75,7 +75,8 @@ def survey(
 
 
 def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
-    batches = survey_batches(found.samples, optical_offer(found.samples, found.scenes, recipe))
+    samples = [sample for sample in found.samples if sample.id not in found.unlabelled]
+    batches = survey_batches(samples, optical_offer(samples, found.scenes, recipe))
     scores: list[Score] = []
     progress(0, len(batches))
     task = partial(survey_batch, source=source)
@@ -94,14 +95,17 @@ def _by_key(scores: Sequence[Score]) -> dict[tuple[str, str], Score]:
 
 
 def decide(found: Found, scores: Sequence[Score], recipe: Recipe) -> Decided:
-    """Make the plan; samples without any image get rows with reasons, but no place in a file.
+    """Make the plan; samples without any image, or whose labels would be wrong, get rows with reasons, but no file.
 
     Raises
     ------
     RecipeError
         No sample has a usable image.
     """
-    rows = plan_rows(found.samples, found.scenes, _by_key(scores), recipe)
+    rows = [
+        _left_out(row, found.unlabelled[row.sample_id]) if row.sample_id in found.unlabelled else row
+        for row in plan_rows(found.samples, found.scenes, _by_key(scores), recipe)
+    ]
     served = _served(rows, recipe)
     if not served:
         reasons = sorted({row.reason for row in rows if row.reason})
@@ -117,7 +121,12 @@ def decide(found: Found, scores: Sequence[Score], recipe: Recipe) -> Decided:
         scores=tuple(scores),
         rows=tuple(rows),
         places={sample.id: places.get(sample.id, NOWHERE) for sample in found.samples},
+        rejected=found.rejected,
     )
+
+
+def _left_out(row: PlanRow, reason: str) -> PlanRow:
+    return PlanRow(sample_id=row.sample_id, modality=row.modality, timestep=row.timestep, choice=None, reason=reason)
 
 
 def save_plan(request: Request, decided: Decided) -> None:

@@ -347,7 +347,9 @@ def test_series_hold_the_nearest_clear_images_and_no_cloudy_one(order: Order, da
 
 
 def ledger_of(root: Path) -> pd.DataFrame:
+    """The ledger's rows of samples, with their cells."""
     ledger = pq.read_table(root / "ledger.parquet").to_pandas()
+    ledger = ledger[ledger.sample_id != ""].copy()
     samples = pq.read_table(root / "samples.parquet").to_pandas().set_index("id")
     ledger["cell"] = [(samples.lattice_x[name], samples.lattice_y[name]) for name in ledger.sample_id]
     return ledger
@@ -408,6 +410,16 @@ def test_radar_that_reaches_part_of_a_patch_is_not_called_cloudy(dataset: Path) 
     ledger = ledger_of(dataset)
     rows = ledger[(ledger.cell == RADAR_EDGE) & (ledger.modality == "S1ASC")]
     assert list(rows.reason) == ["no_scene"] * STEPS
+
+
+def test_an_event_that_nothing_sees_is_outside_the_source_and_the_others_are_built(dataset: Path) -> None:
+    ledger = pq.read_table(dataset / "ledger.parquet").to_pandas()
+    (row,) = ledger[ledger.sample_id == ""].itertuples()
+    nothing = next(index for index, (cell, _) in enumerate(SLIDES) if cell == NOTHING)
+    assert (row.event_id, row.state, row.reason) == (f"slide-{nothing}", "rejected", "outside_source")
+    assert (row.modality, row.timestep, row.shard) == ("", -1, "")
+    assert f"around {EVENT:%Y-%m-%d}" in row.detail
+    assert set(ledger[ledger.sample_id != ""].event_id) == {""}
 
 
 def test_every_gap_in_the_ledger_has_a_reason(dataset: Path) -> None:

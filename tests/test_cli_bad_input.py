@@ -224,15 +224,17 @@ def misspelt_points(folder: Path) -> Path:
     ("make", "text"),
     [
         pytest.param(without_date_column, "has no column event_date; its columns are: slide; use --set", id="no date"),
-        pytest.param(inventory(RING, date="soon"), "1 of 1 dates in column event_date are missing", id="odd date"),
-        pytest.param(inventory(bow_tie()), "1 of 1 geometries are invalid (first: event slide-0: Self", id="invalid"),
+        pytest.param(
+            inventory(RING, date="soon"), "none of 1 events can be used: 1 × bad_date (first: ", id="odd date"
+        ),
+        pytest.param(inventory(bow_tie()), "event slide-0: geometry is invalid: Self", id="invalid"),
         pytest.param(without_crs("a.gpkg"), "a.gpkg has no CRS", id="GeoPackage without CRS"),
         pytest.param(without_crs("a.shp"), "a.shp has no CRS", id="Shapefile without CRS"),
         pytest.param(without_crs("a.parquet"), "a.parquet has no CRS", id="GeoParquet without CRS"),
-        pytest.param(inventory(RING, epsg=None), "leave longitude ±180", id="metres called degrees"),
+        pytest.param(inventory(RING, epsg=None), "polygon leaves longitude ±180", id="metres called degrees"),
         pytest.param(empty, "empty", id="empty inventory"),
         pytest.param(empty_table, "is empty: a points file needs at least one row", id="empty table"),
-        pytest.param(lines, "1 of 1 geometries are not polygons", id="lines"),
+        pytest.param(lines, "geometry is a LineString; an inventory holds polygons only", id="lines"),
         pytest.param(inventory(blob(640_000.0, 5_100_000.0)), "lies outside the archive", id="outside in space"),
         pytest.param(inventory(RING, date="2010-06-01"), "lies outside the archive", id="outside in time"),
         pytest.param(inventory(RING, date="2010-06-01"), "between 2010-04-22 and 2010-07-11", id="window is named"),

@@ -16,13 +16,16 @@ from pipeline.records import Moments, PatchReport, PlanRow, Reason, Shard, Shard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """State of one (sample, modality, timestep)."""
+    """State of one (sample, modality, timestep), or of one event that cannot be used."""
 
     sample_id: str
+    """Empty for an event."""
     modality: str
+    """Empty for an event."""
     timestep: int
+    """-1 for an event."""
     state: str
-    """written, missing, or unfinished."""
+    """written, missing, unfinished, or rejected for an event."""
     reason: str
     """Reason code where it is not written."""
     detail: str
@@ -36,6 +39,8 @@ class LedgerRow:
     """Share of values that were filled from the nearest valid pixel [1]."""
     cloud: float | None
     """Share of the patch under cloud [1], from the survey."""
+    event_id: str = ""
+    """The event that is rejected; else empty."""
 
 
 Ledger = Sequence[LedgerRow]
@@ -43,6 +48,9 @@ Ledger = Sequence[LedgerRow]
 Statistics = dict[str, dict[str, dict[str, Any]]]
 """Modality to band to count, mean, std, min and max over valid pixels."""
 
+
+REJECTED = "rejected"
+"""State of events in the ledger."""
 
 CLASS_MODALITIES = frozenset({"SCL"})
 """Modalities of class numbers, whose mean says nothing."""
@@ -62,7 +70,7 @@ def write_built(
 
 
 def make_ledger(decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> list[LedgerRow]:
-    """Return the union of receipts and of what the plan could not give a place in any file."""
+    """Return the union of receipts, of what the plan could not give a place in any file, and of rejected events."""
     by_path = {report.path: report for report in reports}
     rows: list[LedgerRow] = []
     for shard in shards:
@@ -74,7 +82,19 @@ def make_ledger(decided: Decided, shards: Sequence[Shard], reports: Sequence[Sha
             rows += [_ledger_row(patch, shard.modality, shard.path) for patch in report.patches]
     unplaced = (row for row in decided.rows if not decided.places[row.sample_id].shard)
     rows += [_ledger_row(_planned_gap(row), row.modality, "") for row in unplaced]
-    return sorted(rows, key=lambda row: (row.sample_id, row.modality, row.timestep))
+    rows += rejected_rows(decided)
+    return sorted(rows, key=lambda row: (row.sample_id, row.modality, row.timestep, row.event_id))
+
+
+def rejected_rows(decided: Decided) -> list[LedgerRow]:
+    """Return the ledger's rows of events that cannot be used, by id."""
+    return [
+        LedgerRow(
+            sample_id="", modality="", timestep=-1, state=REJECTED, reason=event.reason, detail=event.detail, shard="",
+            acquisition="", scene_ids=(), valid=0.0, filled=0.0, cloud=None, event_id=event.id,
+        )
+        for event in decided.rejected
+    ]  # fmt: skip
 
 
 def band_statistics(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> Statistics:

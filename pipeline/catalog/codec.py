@@ -107,10 +107,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table
 
 
-def with_geometry(table: pa.Table, geometries: Sequence[bytes]) -> pa.Table:
-    """Return `table` as GeoParquet 1.0.0 with a WKB column `geometry` in lon/lat on WGS 84 (OGC:CRS84)."""
+def with_geometry(table: pa.Table, geometries: Sequence[bytes | None]) -> pa.Table:
+    """Return `table` as GeoParquet 1.0.0 with a WKB column `geometry` in lon/lat (OGC:CRS84); None is null."""
     column = pa.array(geometries, pa.binary())
-    shapes: list[BaseGeometry] = list(shapely.from_wkb(list(geometries)))
+    shapes: list[BaseGeometry] = list(shapely.from_wkb([wkb for wkb in geometries if wkb is not None]))
     described: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": sorted({shape.geom_type for shape in shapes}),

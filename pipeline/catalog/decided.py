@@ -1,19 +1,20 @@
-"""The tables that are written before a spectral pixel is read: samples, events, scenes, survey, plan."""
+"""The tables that are written before a spectral pixel is read: samples, events, rejected, scenes, survey, plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from pipeline import grid
 from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place
-from pipeline.records import Event, PlanRow, Sample, Scene, Score
+from pipeline.records import Event, PlanRow, RejectedEvent, Sample, Scene, Score
 
-TABLES = ("samples", "events", "scenes", "survey", "plan")
+TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,15 @@ class Decided:
     rows: tuple[PlanRow, ...]
     places: Mapping[str, Place]
     """Where each sample lies, by its id."""
+    rejected: tuple[RejectedEvent, ...] = ()
+    """Events of the inventory that cannot be used, by id."""
 
 
 def write_decided(root: Path, decided: Decided) -> None:
-    """Write the five tables, the plan last: a folder with a plan has everything that the plan rests on."""
+    """Write the six tables, the plan last: a folder with a plan has everything that the plan rests on."""
     write_table(root / "samples.parquet", _samples_table(decided))
     write_table(root / "events.parquet", _events_table(decided))
+    write_table(root / "rejected.parquet", _rejected_table(decided))
     scenes = to_table(decided.scenes, Scene).drop_columns("footprint")
     write_table(root / "scenes.parquet", with_geometry(scenes, [scene.footprint for scene in decided.scenes]))
     write_table(root / "survey.parquet", to_table(decided.scores, Score))
@@ -43,6 +47,7 @@ def read_decided(root: Path) -> Decided:
     """Read the tables back; raises LayoutError when one is absent or damaged."""
     samples = read_table(root / "samples.parquet")
     events = read_table(root / "events.parquet")
+    rejected = read_table(root / "rejected.parquet")
     scenes = read_table(root / "scenes.parquet")
     records = from_table(samples, Sample)
     return Decided(
@@ -52,6 +57,7 @@ def read_decided(root: Path) -> Decided:
         scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
         places={sample.id: place for sample, place in zip(records, from_table(samples, Place), strict=True)},
+        rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
     )
 
 
@@ -67,6 +73,16 @@ def _samples_table(decided: Decided) -> pa.Table:
 def _events_table(decided: Decided) -> pa.Table:
     table = to_table(decided.events, Event).drop_columns("wkb")
     return with_geometry(table, [event.wkb for event in decided.events])
+
+
+def _rejected_table(decided: Decided) -> pa.Table:
+    table = to_table(decided.rejected, RejectedEvent).drop_columns("wkb")
+    return with_geometry(table, [event.wkb or None for event in decided.rejected])
+
+
+def _without_nulls(table: pa.Table) -> pa.Table:
+    index = table.column_names.index("wkb")
+    return table.set_column(index, "wkb", pc.fill_null(table["wkb"], b""))
 
 
 def _plan_table(decided: Decided) -> pa.Table:

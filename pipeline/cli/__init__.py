@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from pipeline import __version__
 from pipeline.assemble import BuildOptions
+from pipeline.catalog import Ledger, rejected_rows
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import ClusterSetting, Runner, open_runner
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import Existing, Request, check_folder
 from pipeline.recipes import load_recipe, recipe_names
-from pipeline.report import REASONS, missing_counts
+from pipeline.report import REASONS, missing_counts, rejected_lines
 from pipeline.search import find
 from pipeline.stages import (
     Cost,
@@ -115,6 +116,7 @@ def _plan(options: argparse.Namespace) -> int:
     request = _request(options)
     with open_runner(_setting(options)) as runner:
         _make_plan(request, _existing(options), runner)
+    _print_rejected(rejected_rows(load_plan(request.out)))
     print(f"plan: {request.out / 'plan.parquet'}; build it with the same command, `build` and --resume")
     return 0
 
@@ -133,7 +135,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
         source = connect(request)
         _say("search: places and scenes")
         found = find(request, source)
-        print(f"{len(found.samples)} patches, {len(found.scenes)} scenes")
+        print("\n".join([f"{len(found.samples)} patches, {len(found.scenes)} scenes", *found.notes]))
         with _bar("survey") as progress:
             found, scores = survey(found, request.recipe, source, runner, progress)
         save_plan(request, decide(found, scores, request.recipe))
@@ -157,6 +159,7 @@ def _build_plan(request: Request, runner: Runner) -> int:
     unfinished = [report for report in reports if report.state != "done"]
     written = Counter(row.modality for row in ledger if row.state == "written")
     print(f"{request.out}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")
+    _print_rejected(ledger)
     for (modality, reason), count in sorted(missing_counts(ledger).items()):
         print(f"missing: {modality} {count} × {reason}: {REASONS.get(reason, 'see ledger.parquet')}")
     if unfinished:
@@ -165,6 +168,11 @@ def _build_plan(request: Request, runner: Runner) -> int:
             "the same command with --resume goes on"
         )
     return 0
+
+
+def _print_rejected(ledger: Ledger) -> None:
+    for line in rejected_lines(ledger):
+        print(f"rejected: {line}")
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -56,6 +56,21 @@ def find_candidates(
     return found
 
 
+def seen_samples(samples: Sequence[Sample], scenes: Sequence[Scene], windows: Windows | None) -> set[str]:
+    """Return the ids of samples that any scene touches in the sample's windows; `windows` None takes any date."""
+    if not scenes or not samples:
+        return set()
+    outlines = np.array(shapely.from_wkb([scene.footprint for scene in scenes]))
+    patches = grid.footprints([sample.grid for sample in samples])
+    within = [windows(sample) if windows is not None else () for sample in samples]
+    pairs = shapely.STRtree(outlines).query(patches, predicate="intersects")
+    return {
+        samples[patch].id
+        for patch, scene in pairs.T.tolist()
+        if windows is None or _is_inside(scenes[scene].acquired, within[patch])
+    }
+
+
 def to_choice(candidate: Candidate, bands: Sequence[str], score: Score | None, *, mask: str = "") -> Choice:
     """Return `candidate` as the plan stores it; `mask` names the band that says where a scene is valid."""
     first = candidate.scenes[0]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalog.built import Ledger
+from pipeline.catalog.built import REJECTED, Ledger
 from pipeline.catalog.decided import Decided
 from pipeline.records import S2_NODATA, Recipe, Sample
 
@@ -25,12 +25,33 @@ REASONS: Mapping[str, str] = {
     "left_out": "the place is in no file, because other images of it are missing",
     "unreadable": "the scene, or its classification, cannot be read, and no other was tried",
     "empty": "the scene has no valid pixel in the patch",
+    "gap_too_long": "two images of the series would lie further apart than the recipe allows",
+    "undated_event": "a landslide without a usable date reaches into the patch, so its mask would be wrong",
+    "bad_date": "the date is missing, impossible, not YYYY-MM-DD or contradicted by its own interval",
+    "no_geometry": "the geometry is null or empty",
+    "invalid_geometry": "the geometry is no valid polygon on the globe",
+    "duplicate": "another event covers the same ground on the same day",
+    "region_name_taken": "two regions of the inventory would give their patches the same names",
+    "outside_source": "the source has no scene over the event in its window",
 }
 
 
 def missing_counts(ledger: Ledger) -> Counter[tuple[str, str]]:
     """Return how many patches are not there, by modality and reason."""
-    return Counter((row.modality, row.reason or row.state) for row in ledger if row.state != "written")
+    return Counter((row.modality, row.reason or row.state) for row in ledger if row.state not in {"written", REJECTED})
+
+
+def rejected_lines(ledger: Ledger) -> list[str]:
+    """Return one line for each reason that events are rejected for, with how many there are and the first one."""
+    events: dict[str, list[str]] = {}
+    for row in ledger:
+        if row.state == REJECTED:
+            events.setdefault(row.reason, []).append(f"event {row.event_id}: {row.detail}")
+    return [
+        f"{len(found)} {'event' if len(found) == 1 else 'events'} × {reason}: "
+        f"{REASONS.get(reason, 'see ledger.parquet')} (first: {found[0]})"
+        for reason, found in sorted(events.items())
+    ]
 
 
 def write_card(root: Path, recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapping[str, Any]) -> Path:
@@ -64,6 +85,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "",
         *_missing_lines(ledger),
         "",
+        *_rejected_lines(ledger),
         "## Statistics over valid pixels",
         "",
         "| modality | band | count | mean | std | min | max |",
@@ -148,6 +170,14 @@ def _missing_lines(ledger: Ledger) -> list[str]:
         f"- {modality}: {count} × {reason} ({REASONS.get(reason, 'see ledger.parquet')})"
         for (modality, reason), count in sorted(counts.items())
     ]
+
+
+def _rejected_lines(ledger: Ledger) -> list[str]:
+    lines = rejected_lines(ledger)
+    if not lines:
+        return []
+    text = "Rows of the inventory that no patch is built for; rejected.parquet has all of them."
+    return ["## Rejected events", "", text, "", *(f"- {line}" for line in lines), ""]
 
 
 def _statistics_lines(statistics: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Where land is: the 1 km raster of the package global-land-mask (GLOBE), or a user's polygons."""
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -14,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.grid import Floats, Geometries, Integers, cut_at_antimeridian, patches_around, to_lonlat
-from pipeline.records import Recipe
+from pipeline.records import PatchGrid, Recipe
 from pipeline.sampling.tables import open_places, refusal, to_lonlat_frame
 
 Flags = NDArray[np.bool_]
@@ -131,7 +132,11 @@ def _globe() -> LandRaster:
 
 def land_shares(land: Land, *, lon: Floats, lat: Floats, recipe: Recipe) -> Floats:
     """Return the share [1] of land in the patch around each place [degrees], counted at 64 spots of it."""
-    grids = patches_around(lon=lon, lat=lat, recipe=recipe)
+    return land_shares_of(land, patches_around(lon=lon, lat=lat, recipe=recipe), recipe)
+
+
+def land_shares_of(land: Land, grids: Sequence[PatchGrid], recipe: Recipe) -> Floats:
+    """Return the share [1] of land in each patch, counted at 64 spots of it."""
     across = (np.arange(_SPOTS) + 0.5) / _SPOTS * recipe.step
     epsgs = np.array([grid.epsg for grid in grids], np.int64)
     corners = np.array([grid.bounds[:2] for grid in grids], np.float64).reshape(-1, 2)

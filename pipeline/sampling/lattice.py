@@ -3,7 +3,7 @@
 The lattice and its numbering are those of Sen12Landslides. Here only a polygon that reaches inside annotates a cell.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,11 +59,11 @@ class Extent:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LatticeZone:
-    """The part of an inventory whose patches lie in one UTM zone."""
+    """The part of an inventory that is one region and whose patches lie in one UTM zone."""
 
     epsg: int
     prefix: str
-    """What ids begin with: the region, and the zone where the inventory uses several."""
+    """What ids begin with: the region, and the zone where the region uses several."""
     region: str
     events: Integers
     """Indices into the inventory's events."""
@@ -82,9 +82,10 @@ class Meetings:
 
 
 def annotated_samples(inventory: Inventory, recipe: Recipe) -> tuple[Sample, ...]:
-    """Return the cells of the lattice that a landslide polygon reaches into, by zone, column and row.
+    """Return the cells of the lattice that a landslide polygon reaches into, by region, zone, column and row.
 
-    A polygon that merely touches a cell's border does not annotate it. The date of a sample is its earliest event's.
+    A polygon that merely touches a cell's border does not annotate it. The date of a sample is its earliest event's,
+    and so is its region: a cell that polygons of several regions reach into is one sample, and lists all of them.
 
     Raises
     ------
@@ -96,29 +97,64 @@ def annotated_samples(inventory: Inventory, recipe: Recipe) -> tuple[Sample, ...
 
 def annotated_in(zones: Sequence[LatticeZone], inventory: Inventory, recipe: Recipe) -> tuple[Sample, ...]:
     """Return the annotated cells of an inventory whose zones are known; see `annotated_samples`."""
-    return tuple(sample for zone in zones for sample in _annotated_in(zone, inventory.events, recipe))
+    if not zones:
+        return ()
+    met = [cells_met(zone.polygons, recipe, inset=BORDER) for zone in zones]
+    number = np.repeat(np.arange(len(zones)), [part.ix.size for part in met])
+    epsg = np.array([zone.epsg for zone in zones], np.int64)[number]
+    ix, iy = np.concatenate([part.ix for part in met]), np.concatenate([part.iy for part in met])
+    # Events are sorted by date and id, and so are their indices.
+    event = np.concatenate([zone.events[part.polygon] for zone, part in zip(zones, met, strict=True)])
+    order = np.lexsort((event, iy, ix, epsg))
+    cells = np.stack([epsg, ix, iy], axis=1)[order]
+    starts = np.flatnonzero(np.any(np.diff(cells, axis=0, prepend=-1) != 0, axis=1))
+    members = np.split(event[order], starts[1:])
+    owner = number[order][starts]
+    samples: list[Sample] = []
+    for index, zone in enumerate(zones):
+        own = np.flatnonzero(owner == index)
+        bare = cell_samples(zone, zone.extent.ids(*cells[starts[own], 1:].T), recipe)
+        samples += (_annotated(one, members[i], inventory.events) for one, i in zip(bare, own.tolist(), strict=True))
+    return tuple(samples)
 
 
 def lattice_zones(inventory: Inventory, recipe: Recipe) -> tuple[LatticeZone, ...]:
-    """Return the zones that the inventory's patches lie in, by EPSG code; see `annotated_samples` for errors."""
+    """Return the zones that each region's patches lie in, by region and EPSG code.
+
+    Clusters of polygons share a zone whatever their region, so that patches of two regions never overlap. Ids are
+    counted in each region's own extent, or in `places.extent` for all of them alike.
+
+    Raises
+    ------
+    RecipeError
+        As `annotated_samples` does; or two regions would give their patches the same ids.
+    """
     if not inventory.events:
         return ()
     lonlat: Geometries = shapely.from_wkb([event.wkb for event in inventory.events])
     names = [f"event {event.id}" for event in inventory.events]
     epsgs = zones_of(lonlat, names, recipe=recipe, name=inventory.name)
-    used = np.unique(epsgs).tolist()
+    regions = np.array([inventory.region_of(event) for event in inventory.events], np.object_)
     zones = []
-    for epsg in used:
-        events = np.flatnonzero(epsgs == epsg)
-        polygons = project_all(lonlat[events], epsg)
-        prefix = inventory.name if len(used) == 1 else f"{inventory.name}-{epsg}"
-        extent = _extent(polygons, recipe, name=inventory.name)
-        zones.append(
-            LatticeZone(
-                epsg=epsg, prefix=prefix, region=inventory.name, events=events, polygons=polygons, extent=extent
+    for region in sorted(set(regions.tolist())):
+        used = np.unique(epsgs[regions == region]).tolist()
+        for epsg in used:
+            events = np.flatnonzero((regions == region) & (epsgs == epsg))
+            polygons = project_all(lonlat[events], epsg)
+            prefix = region if len(used) == 1 else f"{region}-{epsg}"
+            extent = _extent(polygons, recipe, name=inventory.name)
+            zones.append(
+                LatticeZone(epsg=epsg, prefix=prefix, region=region, events=events, polygons=polygons, extent=extent)
             )
-        )
+    _refuse_same_prefix(zones, name=inventory.name)
     return tuple(zones)
+
+
+def _refuse_same_prefix(zones: Sequence[LatticeZone], *, name: str) -> None:
+    prefixes = [zone.prefix for zone in zones]
+    twice = next((prefix for prefix in sorted(prefixes) if prefixes.count(prefix) > 1), None)
+    if twice is not None:
+        raise refusal(f"inventory {name}: ids of two regions would begin with {twice}; spell one of them otherwise")
 
 
 def cells_met(polygons: Geometries, recipe: Recipe, *, inset: float) -> Meetings:
@@ -196,21 +232,14 @@ def _refuse_outside(polygons: Geometries, extent: Extent, recipe: Recipe, *, nam
         )
 
 
-def _annotated_in(zone: LatticeZone, events: tuple[Event, ...], recipe: Recipe) -> Iterator[Sample]:
-    met = cells_met(zone.polygons, recipe, inset=BORDER)
-    ids = zone.extent.ids(met.ix, met.iy)
-    # Events are sorted by date and id, and so are their indices.
-    order = np.lexsort((zone.events[met.polygon], ids))
-    numbers, starts = np.unique(ids[order], return_index=True)
-    members = np.split(zone.events[met.polygon][order], starts[1:])
-    for sample, indices in zip(cell_samples(zone, numbers, recipe), members, strict=True):
-        reaching = [events[index] for index in indices.tolist()]
-        yield replace(
-            sample,
-            date=reaching[0].date,
-            is_annotated=True,
-            event_ids=tuple(event.id for event in reaching),
-            event_dates=tuple(event.date for event in reaching),
-            event_from=tuple(event.last_day_before for event in reaching),
-            event_to=tuple(event.first_day_after for event in reaching),
-        )
+def _annotated(bare: Sample, members: Integers, events: tuple[Event, ...]) -> Sample:
+    reaching = [events[index] for index in members.tolist()]
+    return replace(
+        bare,
+        date=reaching[0].date,
+        is_annotated=True,
+        event_ids=tuple(event.id for event in reaching),
+        event_dates=tuple(event.date for event in reaching),
+        event_from=tuple(event.last_day_before for event in reaching),
+        event_to=tuple(event.first_day_after for event in reaching),
+    )

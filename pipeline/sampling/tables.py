@@ -83,7 +83,28 @@ def _read_vector(file: Path) -> pd.DataFrame:
     if len(spatial) != 1:
         found = f"layers {', '.join(spatial)}" if spatial else "no layer with geometries"
         raise refusal(f"{file} has {found}: export the one that holds the places to a file of its own")
-    frame: pd.DataFrame = gpd.read_file(file, layer=spatial[0])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Error parsing datetimes", UserWarning)
+        try:
+            frame: pd.DataFrame = gpd.read_file(file, layer=spatial[0])
+        except ValueError as err:
+            if "day is out of range" not in str(err):
+                raise
+            frame = _read_days_as_text(file, spatial[0])
+    return frame
+
+
+def _read_days_as_text(file: Path, layer: str) -> pd.DataFrame:
+    """Read a layer whose dates no calendar has: they come as text, for whoever judges the rows."""
+    columns = gpd.read_file(file, layer=layer, where="1 = 0").drop(columns="geometry").dtypes
+    dated = [str(name) for name, dtype in columns.items() if dtype.kind == "M"]
+    text = 'CAST("{0}" AS character(32)) AS "{0}"'
+    chosen = [(text if name in dated else '"{0}"').format(name) for name in columns.index]
+    # OGR's own dialect: SQLite's would need the layer's geometry by name. Nobody but the user names the layer.
+    query = f'SELECT {", ".join(chosen)} FROM "{layer}"'  # noqa: S608
+    frame: pd.DataFrame = gpd.read_file(file, sql=query, sql_dialect="OGRSQL")
+    for name in dated:
+        frame[name] = frame[name].str.replace("/", "-")
     return frame
 
 
@@ -185,4 +206,20 @@ def region_of(path: str | Path, region: str | None) -> str:
     stem = Path(path).name.lower()
     for suffix in (".zip", *VECTORS, *PARQUETS, *TABLES):
         stem = stem.removesuffix(suffix)
-    return re.sub(r"[^a-z0-9-]", "-", stem).strip("-") or "places"
+    return slug_of(stem)
+
+
+def slug_of(name: str) -> str:
+    """Return a name made fit for ids: in lower case, with other characters than letters and digits as '-'."""
+    return re.sub(r"[^a-z0-9-]", "-", name.lower()).strip("-") or "places"
+
+
+def names_of(table: pd.DataFrame, column: str, *, path: str | Path, key: str) -> list[str]:
+    """Return the text of each row in a column that must name something; raises RecipeError where one is blank."""
+    values = column_of(table, column, path=path, key=key)
+    blank = [row for row, value in enumerate(values, start=1) if is_missing(value)]
+    if blank:
+        raise refusal(
+            f"{path}: {len(blank)} of {len(values)} rows have no {column} (first: row {blank[0]}); give each one"
+        )
+    return [str(value) for value in values]

@@ -57,6 +57,12 @@ def zones_of(polygons: Geometries, names: Sequence[str], *, recipe: Recipe, name
     return zones
 
 
+def near_zone(polygons: Geometries, *, epsg: int) -> NDArray[np.bool_]:
+    """Tell which lon/lat polygons lie near enough to a zone to be told in its metres."""
+    places = shapely.get_coordinates(shapely.point_on_surface(polygons))
+    return ~is_far(places[:, 0], epsg=epsg)
+
+
 def _shared_zones(polygons: Geometries, places: Floats, *, step: float, name: str) -> Integers:
     try:
         own = utm_epsgs(lon=places[:, 0], lat=places[:, 1])

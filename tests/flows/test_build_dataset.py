@@ -249,6 +249,18 @@ def test_the_summary_says_what_is_missing_and_why(offline, shown):
     assert "| S2L2A | 2 | too_cloudy: every acquisition in the window hides more of the patch" in text
 
 
+def test_rejected_events_are_neither_patches_nor_missing(offline, shown, tmp_path):
+    event = {"sample_id": "", "modality": "", "timestep": -1, "state": "rejected", "reason": "bad_date"}
+    rejected = [ledger_row(**event, event_id=id_, detail=f"{id_!r} is no day") for id_ in ("7", "8")]
+    offline.setattr(module.stages, "finish", lambda *_: [*rejected, *LEDGER])
+    state = module.build_dataset.fn(out="data")
+    assert state.message == f"{tmp_path}: 2 patches written, 2 missing, 2 events rejected, 1 of 1 files done"
+    text = shown.made["summary-landslides"]
+    assert "- 2 events × bad_date: the date is missing" in text
+    assert "(first: event 7: '7' is no day)" in text
+    assert "|  | " not in text
+
+
 def test_the_table_of_files_begins_with_what_is_not_done(offline, shown):
     offline.setattr(module.stages, "build", lambda *_: [DONE, STOPPED])
     module.build_dataset.fn(out="data")

@@ -31,13 +31,16 @@ def test_a_table_is_placed_as_points(tmp_path) -> None:
     assert placement == Placement(samples=read_points(tmp_path / "cities.csv", RECIPE), inventory=None)
 
 
-def test_polygons_mixed_with_points_are_refused_as_an_inventory(tmp_path) -> None:
+def test_points_among_polygons_are_rejected_events_of_an_inventory(tmp_path) -> None:
     frame = gpd.GeoDataFrame(
-        {"event_date": ["2020-01-01"] * 2}, geometry=[Point(10, 45), box(10, 45, 11, 46)], crs=4326
+        {"event_date": ["2020-01-01"] * 2}, geometry=[Point(10, 45), box(10, 45, 10.01, 45.01)], crs=4326
     )
     frame.to_file(tmp_path / "mixed.gpkg")
-    with pytest.raises(RecipeError, match=r"1 of 2 geometries are not polygons \(first: event 1, a Point\)"):
-        read_places(tmp_path / "mixed.gpkg", RECIPE)
+    placement = read_places(tmp_path / "mixed.gpkg", RECIPE)
+    assert placement.inventory is not None
+    assert [event.id for event in placement.inventory.events] == ["2"]
+    assert [(event.id, event.reason) for event in placement.inventory.rejected] == [("1", "invalid_geometry")]
+    assert placement.unlabelled == {}
 
 
 def test_an_empty_vector_file_is_refused_as_an_inventory(tmp_path) -> None:
