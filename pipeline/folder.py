@@ -22,7 +22,7 @@ _PROVENANCE = TypeAdapter(dict[str, str])
 
 MEMBERS = (
     "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "scenes.parquet", "survey.parquet",
-    "plan.parquet", "ledger.parquet", "statistics.json", "README.md", "preview.png",
+    "plan.parquet", "ledger.parquet", "frames.parquet", "labels.parquet", "statistics.json", "README.md", "preview.png",
     "all", "train", "val", "test", "receipts", "metadata", "splits",
 )  # fmt: skip
 """Everything that a dataset's folder holds; nothing else in it is ever removed."""
