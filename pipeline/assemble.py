@@ -150,7 +150,7 @@ def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchRepo
         cloud=choice.cloud,
     )
     try:
-        patch = patches.read(choice.assets, patches.shard.samples[canvas.positions[row.sample_id]])
+        patch = patches.read(choice, patches.shard.samples[canvas.positions[row.sample_id]])
     except TransientSourceError:
         raise
     except SourceError as err:
@@ -162,9 +162,11 @@ def _put(report: PatchReport, row: PlanRow, patch: Patch, canvas: _Canvas, max_m
     nodata = canvas.modality.nodata
     valid = patch.valid_share(nodata)
     report = replace(report, stretch=tuple(patch.stretch or ()), valid=valid)
-    if valid == 0.0:
+    is_label = canvas.modality.product == "LABELS"
+    if valid == 0.0 and not is_label:
         return replace(report, state="missing", reason=str(Reason.EMPTY))
-    if max_missing is None or valid == 1.0:
+    # What is uncertain in a label is not a gap to be filled.
+    if is_label or max_missing is None or valid == 1.0:
         canvas.put(row, patch)
         return report
     if 1.0 - valid > max_missing or not patch.is_fillable(nodata):
@@ -240,6 +242,7 @@ _MEANING: dict[str, dict[str, Any]] = {
     "MASK": {"quantity": "1 where a landslide polygon touches the pixel, 0 elsewhere"},
     "MASK_FRACTION": {"quantity": "share of the pixel inside landslide polygons"},
     "MASK_SERIES": {
-        "quantity": "1 where a polygon touches the pixel and the slide is there, 0 where not yet, 255 unsure"
+        "quantity": "1 where a polygon touches the pixel and the slide had come down at time_, 0 where none had, 255 "
+        "where that is uncertain"
     },
 }

@@ -1,7 +1,8 @@
-"""One patch of one modality: read its assets, mosaic, harmonise, mask and scale them into stored values."""
+"""One patch of one modality: its assets read, mosaicked, harmonised, masked and scaled, or its labels drawn."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,21 @@ from pipeline import grid as grids
 from pipeline.errors import SourceError
 from pipeline.pixels.classification import cloud_mask_from_scl
 from pipeline.pixels.gaps import fill_nearest
-from pipeline.pixels.labels import rasterize_mask
+from pipeline.pixels.labels import ABSENT, PRESENT, UNCERTAIN, rasterize_fraction, rasterize_mask, rasterize_states
 from pipeline.pixels.reflectance import apply_offset
 from pipeline.pixels.rgb import Stretch, stretch_of, to_rgb
 from pipeline.pixels.sar import power_to_db
-from pipeline.records import MODALITIES, S2_NODATA, AssetRef, Modality, Recipe, Resampling, Shard, ShardSample
+from pipeline.records import (
+    MODALITIES,
+    S2_NODATA,
+    AssetRef,
+    Choice,
+    Modality,
+    Recipe,
+    Resampling,
+    Shard,
+    ShardSample,
+)
 from pipeline.sources.window import RasterReader
 
 
@@ -53,15 +64,44 @@ class PatchReader:
         """The shard's modality."""
         return MODALITIES[self.shard.modality]
 
-    def read(self, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
-        """Read one acquisition over one sample.
+    def read(self, choice: Choice, sample: ShardSample) -> Patch:
+        """Read one acquisition over one sample, or draw the labels at its moment.
 
         Raises
         ------
         TransientSourceError, SourceError
             As `RasterReader.read`.
         """
-        return _READERS[self.modality.product](self, assets, sample)
+        if self.modality.product == "LABELS":
+            states = states_at(sample, choice.acquired)
+            return Patch(values=draw_labels(self.modality.name, sample, states))
+        return _READERS[self.modality.product](self, choice.assets, sample)
+
+
+def states_at(sample: ShardSample, acquired: datetime) -> tuple[int, ...]:
+    """Return for each event of a sample whether its slide had come down (1), had not (0), or may have (255)."""
+    return tuple(
+        PRESENT if event.is_after(acquired) else ABSENT if event.is_before(acquired) else UNCERTAIN
+        for event in sample.events
+    )
+
+
+def draw_labels(name: str, sample: ShardSample, states: Sequence[int]) -> NDArray[Any]:
+    """Return what a label modality stores for one sample, from its events alone.
+
+    Returns
+    -------
+    (1, y, x) in the modality's dtype
+        MASK: 1 where a polygon touches the pixel. MASK_FRACTION: share of the pixel [1]. MASK_SERIES: 1 where a slide
+        that touches the pixel had come down, 0 where none had, 255 where that is uncertain, by `states`.
+    """
+    grid = sample.grid
+    polygons = [grids.project(shapely.from_wkb(event.wkb), grid.epsg) for event in sample.events]
+    if name == "MASK_FRACTION":
+        return rasterize_fraction(polygons, grid)[np.newaxis]
+    if name == "MASK_SERIES":
+        return rasterize_states(polygons, states, grid)[np.newaxis]
+    return rasterize_mask(polygons, grid)[np.newaxis]
 
 
 def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
@@ -157,15 +197,9 @@ def _float_mosaic(
     return mosaic
 
 
-def _rasterize_labels(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:  # noqa: ARG001
-    polygons = [grids.project(shapely.from_wkb(event.wkb), sample.grid.epsg) for event in sample.events]
-    return Patch(values=rasterize_mask(polygons, sample.grid)[np.newaxis])
-
-
 _READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Patch]] = {
     "S2L2A": _read_optical,
     "S2L1C": _read_optical,
     "S1": _read_radar,
     "DEM": _read_elevation,
-    "LABELS": _rasterize_labels,
 }

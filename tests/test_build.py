@@ -285,6 +285,92 @@ def test_the_mask_is_every_pixel_that_a_slide_touches(dataset: Path) -> None:
         np.testing.assert_array_equal(frame.bands[0], burned)
 
 
+def test_the_fraction_is_the_area_of_slides_in_each_pixel(dataset: Path) -> None:
+    slides = shapely.union_all([shapely.Polygon(ring) for ring in slide_rings()])
+    partial = 0
+    for frame in stored_frames(dataset, "MASK_FRACTION"):
+        columns, rows = frame.patch.centres()
+        pixels = shapely.box(columns - 5, rows - 5, columns + 5, rows + 5)
+        expected = shapely.area(shapely.intersection(slides, pixels)) / 100.0
+        # Slides come as degrees of limited precision, and go back to metres.
+        np.testing.assert_allclose(frame.bands[0], expected, atol=1e-5)
+        partial += np.count_nonzero((expected > 0.0) & (expected < 1.0))
+    assert partial > 100
+
+
+def test_the_mask_of_an_image_is_what_had_slid_when_it_was_taken(dataset: Path) -> None:
+    days = [datetime.fromisoformat(f"{day}T00:00:00+00:00") for _, day in SLIDES]
+    slides = list(zip([*days, EVENT], map(shapely.Polygon, slide_rings()), strict=True))
+    optical = list(stored_frames(dataset, "S2L2A"))
+    grown = 0
+    for frame, image in zip(stored_frames(dataset, "MASK_SERIES"), optical, strict=True):
+        assert (frame.cell, frame.time, frame.file_id) == (image.cell, image.time, "")
+        if image.time is None:
+            assert (frame.bands == 255).all()
+            continue
+        there = [ring for day, ring in slides if image.time >= day + timedelta(days=1)]
+        unsure = [ring for day, ring in slides if day <= image.time < day + timedelta(days=1)]
+        expected = np.zeros((32, 32), np.uint8)
+        for rings, value in ((unsure, 255), (there, 1)):
+            if rings:
+                options = {"out": expected, "transform": frame.patch.transform, "all_touched": True}
+                rasterize(rings, default_value=value, **options)
+        np.testing.assert_array_equal(frame.bands[0], expected)
+        grown += frame.cell == SLIDES[0][0] and bool(expected.any())
+    assert grown >= 2
+
+
+def test_labels_pair_each_event_with_the_images_around_it(dataset: Path) -> None:
+    labels = pq.read_table(dataset / "labels.parquet").to_pylist()
+    samples = {row["id"]: row for row in pq.read_table(dataset / "samples.parquet").to_pylist()}
+    events = {row["id"]: row for row in pq.read_table(dataset / "events.parquet").to_pylist()}
+    wanted = [(name, event) for name, row in samples.items() if row["shard"] for event in row["event_ids"]]
+    assert [(row["sample_id"], row["event_id"]) for row in labels] == wanted
+    stored = {
+        modality: {
+            (frame.cell, step % STEPS): frame.time for step, frame in enumerate(stored_frames(dataset, modality))
+        }
+        for modality in ("S2L2A", "S1ASC", "S1DSC")
+    }
+    found = Counter()
+    for row in labels:
+        cell = (samples[row["sample_id"]]["lattice_x"], samples[row["sample_id"]]["lattice_y"])
+        day = events[row["event_id"]]["date"]
+        for modality, times in stored.items():
+            taken = [(time, step) for (place, step), time in times.items() if place == cell and time]
+            before = [step for time, step in sorted(taken) if time < day]
+            after = [step for time, step in sorted(taken) if time >= day + timedelta(days=1)]
+            expected = ((before or [-1])[-1], (after or [-1])[0])
+            assert (row[f"before_{modality}"], row[f"after_{modality}"]) == expected
+            found[modality] += min(expected) >= 0
+    # The catalogue's descending passes lie on one side of the events.
+    assert min(found["S2L2A"], found["S1ASC"]) > 5
+
+
+def test_frames_say_what_lies_in_the_files(dataset: Path) -> None:
+    frames = pq.read_table(dataset / "frames.parquet").to_pylist()
+    ledger = ledger_of(dataset)
+    imagery = ledger[(ledger.state == "written") & ~ledger.modality.str.startswith("MASK")]
+    keys = {(row["modality"], row["sample_id"], row["timestep"]) for row in frames}
+    assert len(keys) == len(frames)
+    assert keys == set(zip(imagery.modality, imagery.sample_id, imagery.timestep, strict=True))
+    for path in sorted(dataset.glob("all/*/*.zarr.zip")):
+        with open_shard(path) as shard:
+            content = shard[["time_", "file_id", "sample"]].load()
+        here = path.relative_to(dataset).as_posix()
+        for row in (row for row in frames if row["shard"] == here):
+            at = {"sample": row["position"], "time": row["timestep"]}
+            assert str(content["sample"].values[row["position"]]) == row["sample_id"]
+            assert str(content["file_id"].isel(at).values) == row["file_id"]
+            assert pd.Timestamp(content["time_"].isel(at).values).tz_localize("UTC") == row["acquired"]
+    scenes = {row["id"]: row for row in pq.read_table(dataset / "scenes.parquet").to_pylist()}
+    for row in frames:
+        sources = [scenes[name] for name in row["scene_ids"]]
+        assert {source["offset"] for source in sources} == {row["offset"]}
+        assert (sources[0]["platform"], sources[0]["baseline"]) == (row["platform"], row["baseline"])
+    assert {row["offset"] for row in frames if row["modality"] == "S2L2A"} == {0, -1000}
+
+
 def test_patches_are_the_cells_that_slides_reach_into_and_half_as_many_others(dataset: Path) -> None:
     samples = gpd.read_parquet(dataset / "samples.parquet")
     annotated = {
@@ -479,7 +565,7 @@ def test_metadata_columns_are_stored_as_the_published_ones(dataset: Path, shared
 
 def test_statistics_equal_numpy_over_the_stored_pixels(dataset: Path) -> None:
     held = json.loads((dataset / "statistics.json").read_text())
-    assert set(held) == {"S2L2A", "S1ASC", "S1DSC", "DEM", "MASK"}
+    assert set(held) == {"S2L2A", "S1ASC", "S1DSC", "DEM", "MASK", "MASK_FRACTION"}
     for modality, bands in held.items():
         stack = np.stack([frame.bands for frame in stored_frames(dataset, modality)])
         assert len(bands) == stack.shape[1]
@@ -501,6 +587,8 @@ def test_statistics_equal_numpy_over_the_stored_pixels(dataset: Path) -> None:
         ("S1DSC", ("vv", "vh"), "float32", STEPS, {"units": "dB", "orbit_state": "descending"}),
         ("DEM", ("DEM",), "float32", 1, {"units": "m"}),
         ("MASK", ("MASK",), "uint8", 1, {}),
+        ("MASK_FRACTION", ("MASK_FRACTION",), "float32", 1, {"units": "1"}),
+        ("MASK_SERIES", ("MASK_SERIES",), "uint8", STEPS, {"nodata": 255}),
     ],
 )
 def test_a_shard_opens_with_the_names_dims_and_dtypes_of_v1_1(
@@ -591,7 +679,7 @@ def test_planning_reads_no_spectral_pixel(tmp_path: Path, capsys: pytest.Capture
     # Two images of twelve bands, each with the classification that says where it is valid; the classification itself,
     # likewise; one pass of two polarisations in two frames; two elevation tiles at most.
     printed = capsys.readouterr().out
-    assert "1 patches in 5 files" in printed
+    assert "1 patches in 7 files" in printed
     assert any(f"{2 * 13 + 2 * 2 + radar + heights} windows" in printed for radar in (2, 4) for heights in (1, 2))
     assert not list((tmp_path / "out").rglob("*.zarr.zip"))
     assert (tmp_path / "out" / "plan.parquet").is_file()

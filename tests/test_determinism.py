@@ -85,13 +85,20 @@ def pairs_order(small_order: Order) -> Order:
 def pairs(pairs_order: Order, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset that was built in this process."""
     out = pairs_order.build(tmp_path_factory.mktemp("pairs") / "dataset")
-    assert len(set(shard_digests(out).values())) == 12
+    assert len(set(shard_digests(out).values())) == 16
     return out
 
 
 def same_dataset(built: Path, reference: Path) -> None:
     assert shard_digests(built) == shard_digests(reference)
-    for table in ("plan.parquet", "survey.parquet", "ledger.parquet", "statistics.json"):
+    for table in (
+        "plan.parquet",
+        "survey.parquet",
+        "ledger.parquet",
+        "frames.parquet",
+        "labels.parquet",
+        "statistics.json",
+    ):
         assert (built / table).read_bytes() == (reference / table).read_bytes(), table
 
 
@@ -201,6 +208,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "S1ASC/landslides_all_000001": truncate,
     "S1ASC/landslides_all_000002": flip,
     "MASK/landslides_all_000002": exchange,
+    "MASK_FRACTION/landslides_all_000001": truncate,
+    "MASK_SERIES/landslides_all_000002": flip,
     "SCL/landslides_all_000001": garble_receipt,
     "SCL/landslides_all_000002": lose_receipt,
     "DEM/landslides_all_000001": change_receipt(sha256="0" * 64),

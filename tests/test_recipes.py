@@ -125,6 +125,10 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(override: str, mes
     ("override", "message"),
     [
         ("modalities=[S2L1C]", "S2L1C and S2RGB rest on S2L2A: name it among modalities, too"),
+        (
+            "modalities=[DEM,MASK_SERIES]",
+            "MASK_SERIES follows the images of a series: name S2L2A or another series, too",
+        ),
         ("modalities=[DEM, DEM]", "modalities names one of them twice"),
         ("bands.S2L1B=[B10]", "bands: unknown modality S2L1B; there are S2L2A, "),
         ("bands.S2L2A=[B10]", "S2L2A has no band B10; it has B01, B02"),
@@ -278,7 +282,8 @@ def test_the_landslides_recipe_says_what_sen12landslides_has() -> None:
     assert (recipe.patch_size, recipe.resolution, recipe.series_length) == (128, 10.0, 15)
     assert recipe.step == 1280.0
     assert recipe.timesteps_of("S2L2A") == 15
-    assert recipe.timesteps_of("DEM") == recipe.timesteps_of("MASK") == 1
+    assert recipe.timesteps_of("DEM") == recipe.timesteps_of("MASK") == recipe.timesteps_of("MASK_FRACTION") == 1
+    assert recipe.timesteps_of("MASK_SERIES") == 15
     assert [modality.name for modality in recipe.wanted] == list(recipe.modalities)
     assert recipe.bands_of("S1ASC") == ("vv", "vh")
 
@@ -302,6 +307,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     modalities = draw(st.lists(st.sampled_from(list(MODALITIES)), min_size=1, unique=True))
     if {"S2L1C", "S2RGB"} & set(modalities) and "S2L2A" not in modalities:
         modalities.append("S2L2A")
+    if "MASK_SERIES" in modalities and set(modalities) <= {"DEM", "MASK", "MASK_FRACTION", "MASK_SERIES"}:
+        modalities.append("S1ASC")
     bands = {
         name: draw(st.lists(st.sampled_from(MODALITIES[name].band_names), min_size=1, unique=True))
         for name in draw(st.sets(st.sampled_from(modalities)))

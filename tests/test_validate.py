@@ -377,6 +377,46 @@ def mask_emptied(root: Path) -> None:
     change_array(root, "bands", np.zeros_like, "MASK")
 
 
+def mask_moved(root: Path) -> None:
+    change_array(root, "bands", lambda values: np.roll(values, 3, axis=-1), "MASK")
+
+
+def fraction_above_one(root: Path) -> None:
+    change_array(root, "bands", lambda values: values * 2, "MASK_FRACTION")
+
+
+def fraction_lost(root: Path) -> None:
+    def lose(values: NDArray[Any]) -> None:
+        values[0, 0, 0, 1, 1] = np.nan
+
+    change_array(root, "bands", lose, "MASK_FRACTION")
+
+
+def fraction_outside_of_the_mask(root: Path) -> None:
+    change_array(root, "bands", lambda values: np.roll(values, 3, axis=-1), "MASK_FRACTION")
+
+
+def fraction_is_the_mask(root: Path) -> None:
+    change_array(root, "bands", lambda values: (values > 0).astype(np.float32), "MASK_FRACTION")
+
+
+def series_with_two(root: Path) -> None:
+    change_array(root, "bands", lambda values: np.where(values == 1, 2, values).astype(np.uint8), "MASK_SERIES")
+
+
+def series_static(root: Path) -> None:
+    change_array(root, "bands", lambda values: values[:, [1, 1, *range(2, values.shape[1])]], "MASK_SERIES")
+
+
+def series_receipt_without_a_patch(root: Path) -> None:
+    patches = json.loads(receipt_of(root, "MASK_SERIES").read_text())["patches"]
+    change_receipt(root, "MASK_SERIES", patches=patches[1:])
+
+
+def series_uncertain(root: Path) -> None:
+    change_array(root, "bands", lambda values: np.full_like(values, 255), "MASK_SERIES")
+
+
 def frame_blanked(root: Path) -> None:
     def blank(values: NDArray[Any]) -> None:
         values[0, 1] = np.nan
@@ -435,6 +475,43 @@ def ledger_row_removed(root: Path) -> None:
 
 def ledger_missing(root: Path) -> None:
     (root / "ledger.parquet").unlink()
+
+
+def labels_row_removed(root: Path) -> None:
+    change_table(root / "labels.parquet", lambda table: table.slice(1))
+
+
+def labels_missing(root: Path) -> None:
+    (root / "labels.parquet").unlink()
+
+
+def labels_step_changed(root: Path) -> None:
+    def shift(table: Any) -> Any:
+        steps = table["before_S2L2A"].to_numpy() + 1
+        return table.set_column(table.column_names.index("before_S2L2A"), "before_S2L2A", [steps])
+
+    change_table(root / "labels.parquet", shift)
+
+
+def labels_column_missing(root: Path) -> None:
+    change_table(root / "labels.parquet", lambda table: table.drop_columns("area"))
+
+
+def frames_row_twice(root: Path) -> None:
+    change_table(root / "frames.parquet", lambda table: table.take([*range(table.num_rows), table.num_rows - 1]))
+
+
+def frames_offset_changed(root: Path) -> None:
+    def forget(table: Any) -> Any:
+        index = table.column_names.index("offset")
+        return table.set_column(index, table.schema.field("offset"), [np.zeros(table.num_rows, np.int64)])
+
+    change_table(root / "frames.parquet", forget)
+
+
+def frames_damaged(root: Path) -> None:
+    path = root / "frames.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
 
 
 def metadata_columns_reordered(root: Path) -> None:
@@ -570,6 +647,15 @@ CASES: list[tuple[Break, str]] = [
     (cloud_class_where_nothing_was_seen, "cloud_mask gives a class to pixels without data"),
     (mask_with_two, "mask holds 2"),
     (mask_emptied, "mask is empty"),
+    (mask_moved, "mask differs from what its events give in "),
+    (fraction_above_one, "mask holds "),
+    (fraction_lost, "mask holds nan, expected shares from 0 to 1"),
+    (fraction_outside_of_the_mask, "mask has a share of a pixel that no polygon touches"),
+    (fraction_is_the_mask, "mask differs from what its events give in "),
+    (series_with_two, "mask holds 2, expected 0 and 1 and 255"),
+    (series_static, "mask differs from what its events give in "),
+    (series_receipt_without_a_patch, "MASK_SERIES/landslides_all_000001.zarr.zip: hill_4_0: has data, its receipt"),
+    (series_uncertain, "mask differs from what its events give in 1024 pixels"),
     (frame_blanked, "has no data, its receipt says otherwise"),
     (frame_filled, "has data, its receipt says otherwise"),
     (elevation_infinite, "infinite"),
@@ -582,6 +668,13 @@ CASES: list[tuple[Break, str]] = [
     (receipt_without_a_patch, "has data, its receipt says otherwise"),
     (ledger_row_removed, "ledger.parquet: is not the union of the receipts: 1 rows differ"),
     (ledger_missing, "ledger.parquet: does not exist"),
+    (labels_row_removed, "labels.parquet: is not what plan and receipts make: "),
+    (labels_missing, "labels.parquet: does not exist"),
+    (labels_step_changed, "labels.parquet: is not what plan and receipts make: "),
+    (labels_column_missing, "labels.parquet: columns are ['sample_id', "),
+    (frames_row_twice, "frames.parquet: is not what plan and receipts make: 1 rows differ"),
+    (frames_offset_changed, "frames.parquet: is not what plan and receipts make: "),
+    (frames_damaged, "frames.parquet: is not a whole parquet file"),
     (metadata_columns_reordered, "metadata/all_metadata.parquet: columns begin"),
     (metadata_row_removed, "metadata/all_metadata.parquet: rows are not the images in the files: 1 differ"),
     (metadata_time_changed, "metadata/all_metadata.parquet: rows are not the images in the files: "),
@@ -618,7 +711,10 @@ def test_a_whole_dataset_has_no_findings(small_dataset: Path) -> None:
         "modalities=[SCL,MASK]",
         "modalities=[S1DSC]",
         "modalities=[S2L2A,S1RTC]",
-        "modalities=[DEM,MASK]",
+        "modalities=[DEM,MASK,MASK_FRACTION]",
+        "modalities=[S1ASC,MASK_SERIES]",
+        "modalities=[S1RTC,MASK_SERIES,S2L2A]",
+        "max_missing=0.5",
         "series_length=1",
     ],
 )
@@ -642,7 +738,8 @@ def test_a_broken_dataset_is_named(small_dataset: Path, tmp_path: Path, damage: 
     damage(copy)
     findings = [str(finding) for finding in validate(copy)]
     assert any(text in finding for finding in findings), findings
-    assert len(findings) <= 6
+    # A recipe that was changed is one for every modality.
+    assert len(findings) <= 8
     assert all(len(finding.splitlines()) == 1 for finding in findings)
 
 

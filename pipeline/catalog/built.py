@@ -9,6 +9,8 @@ from typing import Any
 
 from pipeline.catalog.codec import to_table, write_table
 from pipeline.catalog.decided import Decided
+from pipeline.catalog.frames import frames_table
+from pipeline.catalog.labels import labels_table
 from pipeline.catalog.metadata import write_metadata
 from pipeline.plan.packing import ALL
 from pipeline.records import Moments, PatchReport, PlanRow, Reason, Shard, ShardReport
@@ -52,16 +54,18 @@ Statistics = dict[str, dict[str, dict[str, Any]]]
 REJECTED = "rejected"
 """State of events in the ledger."""
 
-CLASS_MODALITIES = frozenset({"SCL"})
+CLASS_MODALITIES = frozenset({"SCL", "MASK_SERIES"})
 """Modalities of class numbers, whose mean says nothing."""
 
 
 def write_built(
     root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]
 ) -> tuple[list[LedgerRow], Statistics]:
-    """Write ledger.parquet, metadata/*.parquet and statistics.json; returns ledger and statistics."""
+    """Write ledger, frames, labels, metadata/*.parquet and statistics.json; returns ledger and statistics."""
     ledger = make_ledger(decided, shards, reports)
     write_table(root / "ledger.parquet", to_table(ledger, LedgerRow))
+    write_table(root / "frames.parquet", frames_table(shards, reports))
+    write_table(root / "labels.parquet", labels_table(decided, shards, reports))
     write_metadata(root, decided, shards, reports)
     _write_splits(root, shards)
     statistics = band_statistics(shards, reports)

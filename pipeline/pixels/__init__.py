@@ -7,7 +7,7 @@ from pipeline.pixels.classification import (
     class_shares,
     cloud_mask_from_scl,
 )
-from pipeline.pixels.labels import rasterize_mask
+from pipeline.pixels.labels import rasterize_fraction, rasterize_mask, rasterize_states
 from pipeline.pixels.moments import moments_of
 from pipeline.pixels.reflectance import apply_offset
 from pipeline.pixels.sar import power_to_db
@@ -21,5 +21,7 @@ __all__ = [
     "cloud_mask_from_scl",
     "moments_of",
     "power_to_db",
+    "rasterize_fraction",
     "rasterize_mask",
+    "rasterize_states",
 ]

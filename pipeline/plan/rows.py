@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 
 from pipeline.plan.candidates import (
     WHOLE,
@@ -14,6 +15,7 @@ from pipeline.plan.candidates import (
     scenes_with,
     to_choice,
 )
+from pipeline.plan.labels import label_rows
 from pipeline.plan.seasons import select_seasons
 from pipeline.plan.series import Image, SeriesRequest, select_series
 from pipeline.plan.windows import Interval, season_windows, widened, windows_of
@@ -52,8 +54,14 @@ def plan_rows(samples: Sequence[Sample], scenes: Sequence[Scene], scores: Scores
     for sample in samples:
         level1c = offers.get("S2L1C")
         frames = _optical_frames(sample, optical.get(sample.id, ()), level1c, scores, recipe)
+        imagery = {
+            modality.name: _rows(_Task(sample, modality, recipe, scores), frames, offers[modality.name])
+            for modality in recipe.wanted
+            if modality.product != "LABELS"
+        }
+        held = list(chain.from_iterable(imagery.values()))
         for modality in recipe.wanted:
-            rows += _rows(_Task(sample, modality, recipe, scores), frames, offers.get(modality.name))
+            rows += imagery[modality.name] if modality.name in imagery else label_rows(sample, modality, held)
     return rows
 
 
@@ -117,8 +125,6 @@ def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, m
 
 
 def _rows(task: _Task, frames: Sequence[Frame], offer: Offer | None) -> list[PlanRow]:
-    if task.modality.product == "LABELS":
-        return [_label_row(task)]
     if offer is None:
         return []
     candidates = offer[task.sample.id]
@@ -128,12 +134,6 @@ def _rows(task: _Task, frames: Sequence[Frame], offer: Offer | None) -> list[Pla
         return _radar_series_rows(task, candidates)
     row = _ROWS[task.modality.product]
     return [row(task, step, frame, candidates) for step, frame in enumerate(frames)]
-
-
-def _label_row(task: _Task) -> PlanRow:
-    day = task.sample.date
-    choice = Choice(acquisition="labels", acquired=day, file_id="", assets=()) if day else None
-    return task.row(0, choice, Reason.NO_COVERAGE)
 
 
 def _static_row(task: _Task, candidates: Sequence[Candidate]) -> PlanRow:

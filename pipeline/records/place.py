@@ -63,6 +63,14 @@ class Event:
         """First day on which the slide was there for certain: an image of the event's own day may show either."""
         return self.date_to if self.date_to is not None else self.date + timedelta(days=1)
 
+    def is_after(self, acquired: datetime) -> bool:
+        """Tell whether the slide had come down for certain when an image was acquired."""
+        return acquired >= max(self.first_day_after, self.last_day_before + timedelta(days=1))
+
+    def is_before(self, acquired: datetime) -> bool:
+        """Tell whether the slide had not come down for certain when an image was acquired."""
+        return acquired < min(self.first_day_after, self.last_day_before + timedelta(days=1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedEvent:

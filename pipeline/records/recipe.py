@@ -261,6 +261,8 @@ class Recipe(Model):
             raise ValueError(f"seasons has {len(self.seasons.dates)} dates, but series_length is {self.series_length}")
         if {"S2L1C", "S2RGB"} & set(self.modalities) and "S2L2A" not in self.modalities:
             raise ValueError("S2L1C and S2RGB rest on S2L2A: name it among modalities, too")
+        if "MASK_SERIES" in self.modalities and not any(m.is_series and m.product != "LABELS" for m in self.wanted):
+            raise ValueError("MASK_SERIES follows the images of a series: name S2L2A or another series, too")
         return self
 
     @model_validator(mode="after")

@@ -36,6 +36,19 @@ REASONS: Mapping[str, str] = {
 }
 
 
+TABLES = (
+    "- samples.parquet, events.parquet, scenes.parquet: the places and the file that holds each, the inventory's "
+    "polygons, the source's scenes and their references.",
+    "- labels.parquet: every event of every patch, its date and interval, the part of it inside the patch [m], "
+    "and the timesteps of the last image before it and the first after it (-1: none).",
+    "- frames.parquet: every stored image, its products, time, orbit, baseline and offset, clouds and gaps.",
+    "- ledger.parquet: every patch that was asked for, written or missing and why.",
+    "- survey.parquet, plan.parquet: clouds of every candidate, and what was chosen.",
+    "- metadata/: stored images in the columns of SSL4EO-S12 v1.1.",
+)
+"""What the tables beside the files hold, as the card says it."""
+
+
 def missing_counts(ledger: Ledger) -> Counter[tuple[str, str]]:
     """Return how many patches are not there, by modality and reason."""
     return Counter((row.modality, row.reason or row.state) for row in ledger if row.state not in {"written", REJECTED})
@@ -101,6 +114,10 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         *_value_lines(recipe),
         "- `time_` is NaT and `file_id` empty where a timestep is missing; ledger.parquet says why.",
         "",
+        "## Tables",
+        "",
+        *TABLES,
+        "",
         "## Licence and attribution",
         "",
         _attribution(decided),
@@ -138,8 +155,9 @@ def _value_lines(recipe: Recipe) -> list[str]:
         "SCL": "uint8 scene classification; 0 is no data.",
         "MASK": "uint8, 1 where a landslide polygon touches the pixel.",
         "MASK_FRACTION": "float32, share of the pixel inside landslide polygons.",
-        "MASK_SERIES": "uint8 for each Sentinel-2 image: 1 where a landslide that touches the pixel has come down, 0 "
-        "where there is none yet, 255 where the image is of its day or within the interval of its date.",
+        "MASK_SERIES": "uint8 at the times of the Sentinel-2 images (without them, of the first series): 1 where a "
+        "landslide that touches the pixel had come down, 0 where none had, 255 where the image is of its day or within "
+        "the interval of its date, and where the image is missing.",
     }
     described = [f"- {name}: {lines[name]}" for name in recipe.modalities]
     if recipe.max_missing:

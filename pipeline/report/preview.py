@@ -1,6 +1,7 @@
 """The preview: a few annotated patches before and after their event, with classes, radar and mask."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +118,24 @@ def _frames(root: Path, shards: Sequence[Shard], modality: str, sample: Sample) 
 
 
 def _nearest(frames: xr.Dataset, sample: Sample, *, after: bool) -> int:
+    """Return the image that is certainly before every event of the patch, or after all of them, and nearest to them."""
     times = frames["time_"].values
     if sample.date is None:
         return 0
-    event = np.datetime64(sample.date.replace(tzinfo=None), "ns")
+    none_before, all_after = _span(sample, sample.date)
+    event = np.datetime64((all_after if after else none_before).replace(tzinfo=None), "ns")
     wanted = ~np.isnat(times) & ((times >= event) if after else (times < event))
     if not wanted.any():
         wanted = ~np.isnat(times)
     distance = np.abs(times - event).astype(np.int64).astype(float)
     distance[~wanted] = np.inf
     return int(np.argmin(distance))
+
+
+def _span(sample: Sample, day: datetime) -> tuple[datetime, datetime]:
+    """Return until when none of a patch's slides had come down, and from when all had; `day` where it has none."""
+    starts = [last + timedelta(days=1) for last in sample.event_from]
+    return min(starts, default=day), max(sample.event_to, default=day)
 
 
 def _day(frames: xr.Dataset, step: int) -> str:

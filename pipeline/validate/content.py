@@ -12,6 +12,7 @@ from pipeline.assemble import NO_DATA_CLASS
 from pipeline.pixels import moments_of
 from pipeline.records import MODALITIES, Choice, Modality, Shard, ShardReport
 from pipeline.validate.findings import Finding
+from pipeline.validate.labels import label_fault
 from pipeline.validate.listing import LARGEST_CLOUD_CLASS
 
 PAIRED = "S1GRD"
@@ -38,6 +39,7 @@ def check_content(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> lis
         *_place_faults(dataset, shard),
         *_frame_faults(dataset, shard, report),
         *_pixel_faults(dataset, shard, report),
+        *_label_faults(dataset, shard, report),
     ]
     return _one_line_each(shard, faults or _moment_faults(dataset, shard, report))
 
@@ -100,28 +102,34 @@ def _pixel_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
     for index, sample in enumerate(shard.samples):
         for step in range(shard.timesteps):
             where, values = f"{sample.id}_{step}", bands[index, step]
+            # A mask may be uncertain everywhere, which reads as no data.
             has_data = _has_data(values, modality)
-            if modality.nodata is not None and has_data != ((sample.id, step) in written):
+            may_differ = modality.nodata is None or (modality.product == "LABELS" and not has_data)
+            if not may_differ and has_data != ((sample.id, step) in written):
                 yield _Fault("data", where, f"{'has' if has_data else 'has no'} data, its receipt says otherwise")
             if values.dtype.kind == "f" and np.isinf(values).any():
                 yield _Fault("infinite", where, "holds infinite values")
-            if modality.product == "LABELS":
-                yield from _mask_faults(where, values, is_annotated=bool(sample.events))
             if masks is not None:
                 yield from _cloud_mask_faults(where, values, masks[index, step])
+
+
+def _label_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
+    if MODALITIES[shard.modality].product != "LABELS":
+        return
+    bands, written = dataset["bands"].values, _written(report)
+    samples = {sample.id: (index, sample) for index, sample in enumerate(shard.samples)}
+    for row in shard.rows:
+        if row.choice is not None and (row.sample_id, row.timestep) in written:
+            index, sample = samples[row.sample_id]
+            what = label_fault(shard.modality, bands[index, row.timestep], sample, row.choice.acquired)
+            if what:
+                yield _Fault("mask", f"{sample.id}_{row.timestep}", what)
 
 
 def _has_data(values: NDArray[Any], modality: Modality) -> bool:
     if values.dtype.kind == "f":
         return bool(np.isfinite(values).any())
     return modality.nodata is None or bool((values != modality.nodata).any())
-
-
-def _mask_faults(where: str, values: NDArray[Any], *, is_annotated: bool) -> Iterator[_Fault]:
-    if values.max() > 1:
-        yield _Fault("mask", where, f"mask holds {values.max()}, expected 0 and 1")
-    elif bool(values.any()) != is_annotated:
-        yield _Fault("mask", where, f"mask is {'empty' if is_annotated else 'set'}, its events say otherwise")
 
 
 def _cloud_mask_faults(where: str, values: NDArray[Any], mask: NDArray[Any]) -> Iterator[_Fault]:

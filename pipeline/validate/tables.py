@@ -1,9 +1,10 @@
-"""Checks on the tables: plan, ledger, metadata and statistics against each other and the receipts."""
+"""Checks on the tables: plan, ledger, frames, labels, metadata and statistics against each other and the receipts."""
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pyarrow as pa
 from pipeline.catalog import Decided
 from pipeline.catalog.built import LedgerRow, band_statistics, make_ledger
 from pipeline.catalog.codec import from_table, read_table
+from pipeline.catalog.frames import frames_table
+from pipeline.catalog.labels import labels_table
 from pipeline.errors import LayoutError
 from pipeline.receipts import load_receipt
 from pipeline.records import Shard, ShardReport
@@ -31,6 +34,8 @@ def check_tables(root: Path, decided: Decided, shards: Sequence[Shard]) -> list[
     return [
         *_check_samples(decided),
         *_check_ledger(root, decided, shards, reports),
+        *_check_made(root, "frames.parquet", frames_table(shards, reports)),
+        *_check_made(root, "labels.parquet", labels_table(decided, shards, reports)),
         *_check_metadata(root, shards, reports),
         *_check_statistics(root, shards, reports),
     ]
@@ -78,6 +83,20 @@ def _check_ledger(
     open_rows = sum(row.state == "unfinished" for row in held)
     if open_rows:
         yield Finding("ledger.parquet", f"{open_rows} patches are unfinished; build with --resume")
+
+
+def _check_made(root: Path, name: str, expected: pa.Table) -> Iterator[Finding]:
+    """Compare a table with the one that plan and receipts make."""
+    try:
+        held = read_table(root / name)
+    except LayoutError as err:
+        yield Finding(name, _short(root, name, err))
+        return
+    if held.schema != expected.schema:
+        yield Finding(name, f"columns are {held.column_names}, expected {expected.column_names} of their types")
+    elif not held.equals(expected):
+        rows = zip_longest(held.to_pylist(), expected.to_pylist())
+        yield Finding(name, f"is not what plan and receipts make: {sum(a != b for a, b in rows)} rows differ")
 
 
 def _check_metadata(root: Path, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> Iterator[Finding]:

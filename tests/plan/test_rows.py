@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import BANDS, DAY, by_pass, make_grid, make_recipe, make_sample, make_scene, make_score, rectangle
 
+from pipeline.plan.labels import label_rows
 from pipeline.plan.rows import needed_bands, plan_rows
 from pipeline.recipes import load_recipe
-from pipeline.records import PlanRow, Reason, Recipe, Sample, Scene
+from pipeline.records import MODALITIES, PlanRow, Reason, Recipe, Sample, Scene
 
 HERE = make_sample("here")
 THERE = make_sample("there", grid=make_grid(left=500_320.0))
@@ -55,6 +56,8 @@ def findings(draw: st.DrawFn) -> tuple[list[Sample], list[Scene], dict[str, floa
     samples = draw(st.lists(st.sampled_from([HERE, THERE, make_sample("off", grid=make_grid(left=7e5))]), unique=True))
     cloud = {scene.acquisition: draw(st.sampled_from([0.0, 0.1, 0.9])) for scene in scenes if scene.product == "S2L2A"}
     modalities = draw(st.lists(st.sampled_from(load_recipe("landslides").modalities), min_size=1, unique=True))
+    if "MASK_SERIES" in modalities and set(modalities) <= {"DEM", "MASK", "MASK_FRACTION", "MASK_SERIES"}:
+        modalities.append("SCL")
     recipe = make_recipe(
         f"modalities={modalities}", f"series_length={draw(st.integers(1, 6))}", "window={before: 30, after: 30}"
     )
@@ -74,6 +77,8 @@ def test_rows_are_sorted_and_complete_whatever_was_found(
     rows = plan_rows(samples, scenes, scores_of(samples, scenes, cloud), recipe)
     states = {scene.orbit_state for scene in scenes if scene.product == "S1"}
     planned = [m for m in recipe.wanted if m.product != "S1" or m.orbit_state in states]
+    if not any(m.is_series and m.product != "LABELS" for m in planned):
+        planned = [m for m in planned if m.name != "MASK_SERIES"]
     assert [(row.sample_id, row.modality, row.timestep) for row in rows] == [
         (sample.id, modality.name, step)
         for sample in samples
@@ -210,10 +215,50 @@ def test_without_elevation_the_one_row_says_so() -> None:
     assert (row.choice, row.reason) == (None, Reason.NO_COVERAGE)
 
 
-def test_labels_need_no_scene() -> None:
-    (row,) = of(plan([]), "MASK")
+@pytest.mark.parametrize("name", ["MASK", "MASK_FRACTION"])
+def test_labels_need_no_scene(name: str) -> None:
+    (row,) = of(plan([]), name)
     assert row.choice is not None
     assert (row.choice.acquired, row.choice.assets) == (DAY, ())
+
+
+@given(findings())
+def test_a_series_of_masks_has_the_time_axis_of_the_images_that_it_follows(
+    found: tuple[list[Sample], list[Scene], dict[str, float], Recipe],
+) -> None:
+    samples, scenes, cloud, recipe = found
+    order = [name for name in recipe.modalities if name not in {"DEM", "MASK", "MASK_FRACTION", "MASK_SERIES"}]
+    recipe = recipe.model_copy(update={"modalities": ("MASK_SERIES", *(name for name in order), "DEM")})
+    rows = plan_rows(samples, scenes, scores_of(samples, scenes, cloud), recipe)
+    planned = [name for name in order if of(rows, name)]
+    followed = "S2L2A" if "S2L2A" in planned else next(iter(planned), "")
+    assert [
+        (row.sample_id, row.timestep, row.reason, row.choice.acquired if row.choice else None)
+        for row in of(rows, "MASK_SERIES")
+    ] == [
+        (row.sample_id, row.timestep, row.reason, row.choice.acquired if row.choice else None)
+        for row in of(rows, followed)
+    ]
+    for row in of(rows, "MASK_SERIES"):
+        assert row.alternates == ()
+        assert row.choice is None or (row.choice.file_id, row.choice.assets) == ("", ())
+
+
+def test_a_series_of_masks_marks_padding_as_its_images_do() -> None:
+    image = of(plan([optical(-3)]), "S2L2A")[0]
+    padded = [image, replace(image, timestep=1, is_padding=True)]
+    rows = label_rows(HERE, MODALITIES["MASK_SERIES"], padded)
+    assert [(row.modality, row.timestep, row.is_padding) for row in rows] == [
+        ("MASK_SERIES", 0, False),
+        ("MASK_SERIES", 1, True),
+    ]
+
+
+@pytest.mark.parametrize("name", ["MASK", "MASK_FRACTION", "MASK_SERIES"])
+def test_a_place_without_a_date_has_no_labels(name: str) -> None:
+    imagery = of(plan([optical(-3)]), "S2L2A")[:1]
+    (row,) = label_rows(replace(HERE, date=None), MODALITIES[name], imagery)
+    assert (row.choice, row.reason) == (None, Reason.NO_COVERAGE)
 
 
 def test_the_bands_that_are_needed_are_those_of_all_modalities_of_a_product() -> None:
