@@ -36,6 +36,8 @@ class LedgerRow:
     """Share of values that were filled from the nearest valid pixel [1]."""
     cloud: float | None
     """Share of the patch under cloud [1], from the survey."""
+    is_padding: bool = False
+    """True where the series was too short and its last image stands here once more."""
 
 
 Ledger = Sequence[LedgerRow]
@@ -106,12 +108,16 @@ def _summary(parts: Iterable[Moments]) -> dict[str, Any]:
 
 
 def _unbuilt(row: PlanRow, detail: str) -> PatchReport:
-    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="unfinished", detail=detail)
+    return PatchReport(
+        sample_id=row.sample_id, timestep=row.timestep, state="unfinished", detail=detail, is_padding=row.is_padding
+    )
 
 
 def _planned_gap(row: PlanRow) -> PatchReport:
     reason = row.reason or str(Reason.LEFT_OUT)
-    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=reason)
+    return PatchReport(
+        sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=reason, is_padding=row.is_padding
+    )
 
 
 def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
@@ -128,6 +134,7 @@ def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
         valid=patch.valid,
         filled=patch.filled,
         cloud=patch.cloud,
+        is_padding=patch.is_padding,
     )
 
 

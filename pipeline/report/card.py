@@ -19,6 +19,7 @@ REASONS: Mapping[str, str] = {
     "series_short": "fewer usable acquisitions than the series has places",
     "no_image_before": "no usable image before the event",
     "no_image_after": "no usable image after the event",
+    "gap_too_long": "two images of the series would lie further apart than the recipe allows",
     "no_coverage": "the source has no data of this kind here",
     "no_pair": "no radar near enough in time to the optical image",
     "too_much_missing": "more of the patch lacks data than the recipe allows",
@@ -123,6 +124,8 @@ def _value_lines(recipe: Recipe) -> list[str]:
     if recipe.max_missing:
         share = f"{recipe.max_missing:.0%}"
         described.append(f"- Gaps of up to {share} of a patch are filled from the nearest valid pixel (`filled`).")
+    if recipe.series.policy == "compat":
+        described.append("- A series that is too short repeats its last image (`is_padding` in the ledger).")
     return described
 
 
