@@ -148,6 +148,7 @@ def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchRepo
         acquisition=choice.acquisition,
         scene_ids=tuple(asset.scene_id for asset in choice.assets),
         cloud=choice.cloud,
+        is_padding=row.is_padding,
     )
     try:
         patch = patches.read(choice, patches.shard.samples[canvas.positions[row.sample_id]])

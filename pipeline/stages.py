@@ -15,7 +15,8 @@ from pipeline.errors import RecipeError
 from pipeline.folder import Request, clear_leftovers, start_folder
 from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, make_shards, pack
-from pipeline.plan.rows import optical_offer, plan_rows
+from pipeline.plan.policies import is_measured
+from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
 from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
@@ -59,6 +60,8 @@ def survey(
 ) -> tuple[Found, list[Score]]:
     """Score every patch on every Sentinel-2 acquisition that could serve it, sorted by sample and time.
 
+    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise.
+
     Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
     zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
     """
@@ -77,6 +80,10 @@ def survey(
 def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
     samples = [sample for sample in found.samples if sample.id not in found.unlabelled]
     batches = survey_batches(samples, optical_offer(samples, found.scenes, recipe))
+    radar = needed_bands("S1", recipe)
+    if radar and is_measured(recipe):
+        offer = radar_offer(samples, found.scenes, recipe)
+        batches += survey_batches(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     progress(0, len(batches))
     task = partial(survey_batch, source=source)

@@ -1,4 +1,7 @@
-"""How good: what the scene classification says about every patch on every candidate acquisition."""
+"""How good: what the scene classification says about every patch on every candidate acquisition.
+
+Of radar acquisitions one band says how much of the patch they measured.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.pixels.classification import class_shares
+from pipeline.pixels.classification import ClassShares, class_shares
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.rows import MASK_BAND
-from pipeline.records import PatchGrid, Reason, Sample, Score
+from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
 from pipeline.sources.window import RasterReader, Signer, open_reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurveyWindow:
-    """One classification window to read: a patch on an acquisition."""
+    """One window to read: a patch on an acquisition, its classification or one radar band."""
 
     sample_id: str
     grid: PatchGrid
@@ -25,17 +28,36 @@ class SurveyWindow:
     acquired: datetime
     scene_ids: tuple[str, ...]
     hrefs: tuple[str, ...]
-    """Classification of each scene of the acquisition, first one first."""
+    """Classification or band of each scene of the acquisition, first one first."""
+    radar: Resampling | None = None
+    """How the radar band is brought onto the patch; None for a classification."""
 
 
 def survey_batches(
-    samples: Sequence[Sample], candidates: Mapping[str, Sequence[Candidate]], *, largest: int = 256
+    samples: Sequence[Sample],
+    candidates: Mapping[str, Sequence[Candidate]],
+    *,
+    band: str = MASK_BAND,
+    radar: Resampling | None = None,
+    largest: int = 256,
 ) -> list[tuple[SurveyWindow, ...]]:
-    """Group the windows by the scene that is read first, so that each scene is opened once for all its patches."""
+    """Group the windows by the scene that is read first, so that each scene is opened once for all its patches.
+
+    Parameters
+    ----------
+    samples, candidates
+        What to score: the candidates of each sample, by its id.
+    band
+        What to read of each scene: the classification, or a radar band.
+    radar
+        How the radar band is brought onto the patch; None for the classification.
+    largest
+        Windows in a batch.
+    """
     by_scene: dict[str, list[SurveyWindow]] = {}
     for sample in samples:
         for candidate in candidates[sample.id]:
-            window = _window(sample, candidate)
+            window = _window(sample, candidate, band, radar)
             by_scene.setdefault(window.hrefs[0], []).append(window)
     return [
         tuple(windows[first : first + largest])
@@ -56,39 +78,47 @@ def survey_batch(windows: Sequence[SurveyWindow], source: Signer) -> list[Score]
         return [_score(window, reader) for window in windows]
 
 
-def _window(sample: Sample, candidate: Candidate) -> SurveyWindow:
+def _window(sample: Sample, candidate: Candidate, band: str, radar: Resampling | None) -> SurveyWindow:
     return SurveyWindow(
         sample_id=sample.id,
         grid=sample.grid,
         acquisition=candidate.acquisition,
         acquired=candidate.acquired,
         scene_ids=tuple(scene.id for scene in candidate.scenes),
-        hrefs=tuple(scene.hrefs[MASK_BAND] for scene in candidate.scenes),
+        hrefs=tuple(scene.hrefs[band] for scene in candidate.scenes),
+        radar=radar,
     )
 
 
 def _score(window: SurveyWindow, reader: RasterReader) -> Score:
     try:
-        shares = class_shares(read_classification(window.hrefs, window.grid, reader))
+        return _as_score(window, _shares(window, reader))
     except TransientSourceError:
         raise
     except SourceError:
         nan = float("nan")
-        return _as_score(window, (nan, nan, nan, nan), error=str(Reason.UNREADABLE))
-    return _as_score(window, (shares.nodata, shares.cloud, shares.shadow, shares.snow))
+        unknown = ClassShares(nodata=nan, cloud=nan, shadow=nan, snow=nan, dark=nan)
+        return _as_score(window, unknown, error=str(Reason.UNREADABLE))
 
 
-def _as_score(window: SurveyWindow, shares: tuple[float, float, float, float], error: str = "") -> Score:
-    nodata, cloud, shadow, snow = shares
+def _shares(window: SurveyWindow, reader: RasterReader) -> ClassShares:
+    if window.radar is None:
+        return class_shares(read_classification(window.hrefs, window.grid, reader))
+    missing = missing_radar_share(window.hrefs, window.grid, reader, resampling=window.radar)
+    return ClassShares(nodata=missing, cloud=0.0, shadow=0.0, snow=0.0, dark=0.0)
+
+
+def _as_score(window: SurveyWindow, shares: ClassShares, error: str = "") -> Score:
     return Score(
         sample_id=window.sample_id,
         acquisition=window.acquisition,
         scene_ids=window.scene_ids,
         acquired=window.acquired,
-        nodata=nodata,
-        cloud=cloud,
-        shadow=shadow,
-        snow=snow,
+        nodata=shares.nodata,
+        cloud=shares.cloud,
+        shadow=shares.shadow,
+        snow=shares.snow,
+        dark=shares.dark,
         error=error,
     )
 
@@ -102,3 +132,15 @@ def read_classification(hrefs: Sequence[str], grid: PatchGrid, reader: RasterRea
             break
         classes = np.where(missing, reader.read(href, grid, resampling="nearest").astype(np.uint8), classes)
     return classes
+
+
+def missing_radar_share(
+    hrefs: Sequence[str], grid: PatchGrid, reader: RasterReader, *, resampling: Resampling
+) -> float:
+    """Return the share of a patch without radar measurement [1]: pixels where no scene has a power above 0."""
+    missing = np.ones((grid.size, grid.size), np.bool_)
+    for href in hrefs:
+        if not missing.any():
+            break
+        missing &= ~(reader.read_measured(href, grid, resampling=resampling) > 0.0)
+    return float(missing.mean())

@@ -44,7 +44,7 @@ from support.catalogue import (
     write_catalogue,
     write_inventory,
 )
-from support.orders import CORNER, LATER, RECIPE, SLIDES, Order, slide_rings
+from support.orders import CORNER, LATER, RECIPE, SLIDES, Order, place_slides, slide_rings
 
 from pipeline import open_shard
 from pipeline.cli import main
@@ -478,7 +478,7 @@ def assert_no_data(frame: Frame) -> None:
         (NOTHING, "S2L2A", ["no_scene"] * STEPS),
         (NOTHING, "S1ASC", ["no_scene"] * STEPS),
         (NOTHING, "DEM", ["no_coverage"]),
-        ((1255, 15934), "S1ASC", ["empty"]),
+        ((1255, 15934), "S1ASC", ["series_short"]),
         ((1252, 15934), "S1DSC", ["unreadable", "no_image_after", "series_short", "series_short"]),
         ((1252, 15934), "S2L2A", ["series_short"]),
     ],
@@ -495,7 +495,32 @@ def test_radar_that_reaches_part_of_a_patch_is_not_called_cloudy(dataset: Path) 
     assert all(0.0 < reach(radar, cell_area(*RADAR_EDGE)) < 0.99 for radar in MAIN.passes)
     ledger = ledger_of(dataset)
     rows = ledger[(ledger.cell == RADAR_EDGE) & (ledger.modality == "S1ASC")]
-    assert list(rows.reason) == ["no_scene"] * STEPS
+    assert list(rows.reason) == ["too_much_missing"] * STEPS
+
+
+def test_radar_that_is_judged_by_its_outline_says_no_scene_before_and_empty_after_it_is_read(
+    order: Order, tmp_path: Path
+) -> None:
+    places = place_slides(tmp_path / "edges.geojson", (2, 6))
+    edges = replace(order, places=places).with_overrides("series.radar=footprint", "modalities=[S2L2A, S1ASC]")
+    ledger = ledger_of(edges.build(tmp_path / "dataset"))
+    missing = ledger[(ledger.modality == "S1ASC") & (ledger.state == "missing")]
+    assert list(missing[missing.cell == RADAR_EDGE].reason) == ["no_scene"] * STEPS
+    assert list(missing[missing.cell == (1255, 15934)].reason) == ["empty"]
+    survey = pq.read_table(tmp_path / "dataset" / "survey.parquet", columns=["acquisition"]).to_pandas()
+    assert not survey.acquisition.str.startswith("S1").any()
+
+
+def test_radar_lacks_no_more_than_the_recipe_allows(dataset: Path) -> None:
+    survey = pq.read_table(dataset / "survey.parquet").to_pandas()
+    radar = survey[survey.acquisition.str.startswith("S1")].set_index(["sample_id", "acquisition"])
+    assert (radar.nodata > 0.05).any()
+    assert (radar[["cloud", "shadow", "snow", "dark"]] == 0.0).all(axis=None)
+    ledger = ledger_of(dataset)
+    written = ledger[(ledger.state == "written") & ledger.modality.isin(["S1ASC", "S1DSC"])]
+    assert len(written) > 20
+    shares = [radar.nodata[row.sample_id, row.acquisition] for row in written.itertuples()]
+    assert max(shares) <= 0.05
 
 
 def test_an_event_that_nothing_sees_is_outside_the_source_and_the_others_are_built(dataset: Path) -> None:
@@ -666,21 +691,25 @@ def test_the_card_names_what_is_missing_and_why(dataset: Path) -> None:
     assert "Contains modified Copernicus Sentinel data 2021, 2022." in card
 
 
-def test_planning_reads_no_spectral_pixel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("radar", "read"), [("footprint", {"SCL.tif"}), ("measured", {"SCL.tif", "vv.tif"})])
+def test_planning_reads_no_spectral_pixel_and_one_band_of_radar_at_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], radar: str, read: set[str]
+) -> None:
     site = tiny(32633, *cell_centre(1252, 15934))
     catalogue = write_catalogue(tmp_path / "stac", site)
     for file in (tmp_path / "stac").rglob("*.tif"):
-        if file.name != "SCL.tif":
+        if file.name not in read:
             file.unlink()
     ring = blob(*cell_centre(1252, 15934))
     places = write_inventory(tmp_path / "one.geojson", [ring], epsg=32633, dates=[f"{EVENT:%Y-%m-%d}"])
-    order = Order(catalogue=catalogue, places=places, overrides=(*RECIPE, "series_length=2", "places.negatives=0"))
+    order = Order(catalogue=catalogue, places=places, overrides=RECIPE)
+    order = order.with_overrides("series_length=2", "places.negatives=0", f"series.radar={radar}")
     assert main(order.arguments(tmp_path / "out", command="plan")) == 0
     # Two images of twelve bands, each with the classification that says where it is valid; the classification itself,
     # likewise; one pass of two polarisations in two frames; two elevation tiles at most.
     printed = capsys.readouterr().out
     assert "1 patches in 7 files" in printed
-    assert any(f"{2 * 13 + 2 * 2 + radar + heights} windows" in printed for radar in (2, 4) for heights in (1, 2))
+    assert any(f"{2 * 13 + 2 * 2 + power + heights} windows" in printed for power in (2, 4) for heights in (1, 2))
     assert not list((tmp_path / "out").rglob("*.zarr.zip"))
     assert (tmp_path / "out" / "plan.parquet").is_file()
 

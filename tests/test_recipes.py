@@ -40,6 +40,15 @@ FAULTS = {
         "seasons={dates: [2021-01-01], choose: best}",
         r"seasons\.choose: input should be 'least_cloudy'",
     ),
+    "series.policy": ("series.policy=best", r"series\.policy: input should be 'event' or 'compat', got 'best'"),
+    "series.before": ("series.before=-1", r"series\.before: input should be greater than or equal to 0, got -1"),
+    "series.after": ("series.after=1.5", r"series\.after: input should be a valid integer.*, got 1\.5"),
+    "series.max_gap": ("series.max_gap=0", r"series\.max_gap: input should be greater than or equal to 1, got 0"),
+    "series.radar": ("series.radar=guess", r"series\.radar: input should be 'footprint' or 'measured', got 'guess'"),
+    "series.max_missing_radar": (
+        "series.max_missing_radar=5",
+        r"series\.max_missing_radar: input should be less than or equal to 1, got 5",
+    ),
     "pairing.max_gap": ("pairing.max_gap=-1", r"pairing\.max_gap: input should be greater than or equal to 0, got -1"),
     "pairing.orbit_state": (
         "pairing.orbit_state=up",
@@ -57,27 +66,27 @@ FAULTS = {
     "max_cloud": ("max_cloud=20", "max_cloud: input should be less than or equal to 1, got 20"),
     "places.columns.id": ("places.columns.id=[a]", r"places\.columns\.id: input should be a valid string, got \['a'\]"),
     "places.columns.date": ("places.columns.date=3", r"places\.columns\.date: input should be a valid string, got 3"),
-    "places.columns.lon": (
-        "places.columns.lon=null",
-        r"places\.columns\.lon: input should be a valid string, got None",
-    ),
-    "places.columns.lat": ("places.columns.lat=1.5", r"places\.columns\.lat: input should be a valid string, got 1\.5"),
     "places.columns.date_from": (
-        "places.columns.date_from=3",
-        r"places\.columns\.date_from: input should be a valid string, got 3",
+        "places.columns.date_from=null",
+        r"places\.columns\.date_from: input should be a valid string, got None",
     ),
     "places.columns.date_to": (
-        "places.columns.date_to=null",
-        r"places\.columns\.date_to: input should be a valid string, got None",
+        "places.columns.date_to=2",
+        r"places\.columns\.date_to: input should be a valid string, got 2",
     ),
     "places.columns.confidence": (
-        "places.columns.confidence=1",
-        r"places\.columns\.confidence: input should be a valid string, got 1",
+        "places.columns.confidence=0.5",
+        r"places\.columns\.confidence: input should be a valid string, got 0\.5",
     ),
     "places.columns.region": (
         "places.columns.region=[a]",
         r"places\.columns\.region: input should be a valid string, got \['a'\]",
     ),
+    "places.columns.lon": (
+        "places.columns.lon=null",
+        r"places\.columns\.lon: input should be a valid string, got None",
+    ),
+    "places.columns.lat": ("places.columns.lat=1.5", r"places\.columns\.lat: input should be a valid string, got 1\.5"),
     "places.min_distance": ("places.min_distance=-1", r"places\.min_distance: input should be greater than or equal"),
     "places.min_slope": ("places.min_slope=90", r"places\.min_slope: input should be less than 90, got 90"),
     "places.min_land": ("places.min_land=1.5", r"places\.min_land: input should be less than or equal to 1, got 1\.5"),
@@ -140,6 +149,12 @@ def test_a_value_out_of_range_is_named_with_what_was_expected(override: str, mes
         ("window=null", "give either window .* or seasons, and set the other to null"),
         ("file_name=x", "file_name must hold {split} and {number}, and no slash"),
         ("file_name='{split}-{number}-{day}'", r"file_name takes {name}, {split} and {number:06d} only"),
+        (
+            "series={policy: compat, before: 5}",
+            "series: before, after and max_gap are for policy event: compat keeps no places and allows gaps",
+        ),
+        ("series={policy: compat, max_gap: 30}", "series: before, after and max_gap are for policy event"),
+        ("series={before: 8, after: 8}", "series keeps 16 places, but series_length is 15"),
         ("places=3", "places: input should be a valid dictionary.*, got 3"),
     ],
 )
@@ -164,6 +179,17 @@ def test_values_that_do_not_go_together_are_refused(override: str, message: str)
 def test_an_unknown_key_is_named_with_the_likely_one_at_any_depth(override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("landslides", [override])
+
+
+def test_seasons_have_no_series_rules() -> None:
+    seasonal = ["window=null", "seasons={dates: [2021-01-01]}", "series_length=1"]
+    assert load_recipe("landslides", seasonal).series == load_recipe("landslides").series
+    with pytest.raises(RecipeError, match="series is for a window around an event: leave it as it is beside seasons"):
+        load_recipe("landslides", [*seasonal, "series.policy=compat"])
+
+
+def test_a_series_of_one_is_fine_with_the_places_that_are_kept_by_default() -> None:
+    assert load_recipe("landslides", ["series_length=1"]).series.before == 1
 
 
 def test_every_fault_of_a_recipe_is_in_the_one_line() -> None:
@@ -334,6 +360,10 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
         "series_length": draw(st.integers(1, 1000)),
         "window": {"before": draw(st.integers(0, 10_000)), "after": draw(st.integers(0, 10_000))},
         "max_cloud": draw(st.floats(0, 1)),
+        "series": draw(
+            st.just({"policy": "compat", "radar": "footprint"})
+            | st.fixed_dictionaries({"max_gap": st.none() | st.integers(1, 400), "max_missing_radar": st.floats(0, 1)})
+        ),
         "places": places,
         "collections": {"S1": draw(st.none() | names)},
         "resampling": {"S2L2A": draw(resampling), "DEM": draw(resampling)},

@@ -13,11 +13,13 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support.records import DAY, make_grid, make_sample, make_scene
+from support.records import DAY, make_grid, make_recipe, make_sample, make_scene
 
+from pipeline.catalog.codec import from_table, read_table, to_table, write_table
 from pipeline.errors import TransientSourceError
+from pipeline.patches import PatchReader
 from pipeline.plan.candidates import Candidate
-from pipeline.records import Reason, Sample, Scene, Score
+from pipeline.records import AssetRef, Reason, Resampling, Sample, Scene, Score, Shard, ShardSample
 from pipeline.sources.window import open_reader
 from pipeline.survey import read_classification, survey_batch, survey_batches
 
@@ -71,6 +73,8 @@ def assert_shares(score: Score, classes: NDArray[np.uint8]) -> None:
     assert score.shadow == (classes == 3).mean()
     assert score.snow == (classes == 11).mean()
     assert score.bad == score.nodata + score.cloud + score.shadow
+    assert score.dark == np.isin(classes, [1, 2]).mean()
+    assert score.unclear == pytest.approx(1.0 - np.isin(classes, [4, 5, 6, 7]).mean(), abs=1e-12)
     assert score.error == ""
 
 
@@ -123,9 +127,85 @@ def test_an_unreadable_classification_gets_an_error_code_and_no_shares(tmp_path:
     scores = survey(make_sample(), candidate(*(scene_of(href, href) for href in hrefs)), candidate(good))
     bad, fine = sorted(scores, key=lambda score: score.acquisition)
     assert bad.error == Reason.UNREADABLE
-    assert np.isnan([bad.nodata, bad.cloud, bad.shadow, bad.snow, bad.bad]).all()
+    assert np.isnan([bad.nodata, bad.cloud, bad.shadow, bad.snow, bad.dark, bad.bad]).all()
     assert bad.scene_ids == tuple(hrefs)
     assert fine.bad == 0.0
+
+
+def write_power(path: Path, power: NDArray[np.float32], *, left: float = 0.0, nodata: float | None = -32768.0) -> str:
+    """Write power whose upper left corner lies `left` metres to the right of that of `make_grid()`."""
+    grid = make_grid()
+    transform = Affine(10.0, 0.0, grid.left + left, 0.0, -10.0, grid.top)
+    height, width = power.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=height, count=1, dtype="float32", crs="EPSG:32633",
+        transform=transform, nodata=nodata,
+    ) as file:  # fmt: skip
+        file.write(power, 1)
+    return str(path)
+
+
+def frame(name: str, href: str, day: int = 0) -> Scene:
+    hrefs = {"vv": href, "vh": "/gone.tif"}
+    return make_scene(name, DAY + timedelta(days=day), product="S1", acquisition=f"orbit {day}", hrefs=hrefs)
+
+
+def radar_survey(*candidates: Candidate, resampling: Resampling = "nearest") -> list[Score]:
+    batches = survey_batches([make_sample()], {"a": candidates}, band="vv", radar=resampling)
+    return [score for batch in batches for score in survey_batch(batch, Local())]
+
+
+@pytest.mark.parametrize("nodata", [-32768.0, None])
+def test_radar_lacks_what_is_not_a_power_above_zero_and_what_no_frame_reaches(
+    tmp_path: Path, nodata: float | None
+) -> None:
+    rng = np.random.default_rng(3)
+    power = rng.choice(np.array([0.3, 0.02, 0.0, -0.1, np.nan, -32768.0], np.float32), (SIDE, SIDE - 5))
+    (score,) = radar_survey(candidate(frame("f", write_power(tmp_path / "f.tif", power, nodata=nodata))))
+    measured = np.nan_to_num(power, nan=-1.0) > 0
+    assert score.nodata == 1.0 - measured.sum() / SIDE**2
+    assert (score.cloud, score.shadow, score.snow, score.dark, score.error) == (0.0, 0.0, 0.0, 0.0, "")
+    assert score.bad == score.unclear == score.nodata
+    assert (score.acquisition, score.scene_ids) == ("orbit 0", ("f",))
+
+
+def test_frames_of_one_pass_measure_together(tmp_path: Path) -> None:
+    whole = np.full((SIDE, SIDE), 0.1, np.float32)
+    left = write_power(tmp_path / "left.tif", whole, left=-160.0)
+    right = write_power(tmp_path / "right.tif", whole, left=200.0)
+    (score,) = radar_survey(candidate(frame("l", left), frame("r", right)))
+    assert score.nodata == 4 / SIDE
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
+def test_the_measured_share_is_that_of_the_patch_as_it_is_built(tmp_path: Path, resampling: Resampling) -> None:
+    rng = np.random.default_rng(5)
+    power = rng.choice(np.array([0.3, 0.02, -32768.0], np.float32), (SIDE + 2, SIDE + 2))
+    scene = frame("f", write_power(tmp_path / "f.tif", power, left=-4.0))
+    (score,) = radar_survey(candidate(scene), resampling=resampling)
+    recipe = make_recipe(f"resampling.S1={resampling}", "bands.S1ASC=[vv]")
+    sample = ShardSample(id="a", grid=make_grid(), lon=0.0, lat=0.0, date=None)
+    shard = Shard(name="s", split="all", modality="S1ASC", bands=("vv",), samples=(sample,), rows=(), timesteps=1)
+    with open_reader(Local()) as reader:
+        asset = AssetRef(scene_id="f", hrefs=(scene.hrefs["vv"],))
+        patch = PatchReader(shard=shard, recipe=recipe, reader=reader).read([asset], sample)
+    assert 0.0 < score.nodata < 1.0
+    assert score.nodata == pytest.approx(1.0 - patch.valid_share(float("nan")), abs=1e-12)
+
+
+def test_radar_that_cannot_be_read_gets_an_error_code(tmp_path: Path) -> None:
+    (score,) = radar_survey(candidate(frame("f", str(tmp_path / "gone.tif"))))
+    assert score.error == Reason.UNREADABLE
+    assert np.isnan(score.nodata)
+
+
+def test_scores_of_optical_and_radar_acquisitions_share_a_table(tmp_path: Path) -> None:
+    classes = candidate(scene_of("s", write_classes(tmp_path / "s.tif", draw_classes(1))))
+    power = candidate(frame("f", write_power(tmp_path / "f.tif", np.ones((SIDE, SIDE), np.float32))))
+    scores = [*survey(make_sample(), classes), *radar_survey(power)]
+    write_table(tmp_path / "survey.parquet", to_table(scores, Score))
+    assert from_table(read_table(tmp_path / "survey.parquet"), Score) == scores
+    assert len({(score.sample_id, score.acquisition) for score in scores}) == 2
 
 
 def test_a_transient_fault_stops_the_batch(tmp_path: Path) -> None:

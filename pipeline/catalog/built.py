@@ -43,6 +43,8 @@ class LedgerRow:
     """Share of the patch under cloud [1], from the survey."""
     event_id: str = ""
     """The event that is rejected; else empty."""
+    is_padding: bool = False
+    """True where the series was too short and its last image stands here once more."""
 
 
 Ledger = Sequence[LedgerRow]
@@ -130,12 +132,16 @@ def _summary(parts: Iterable[Moments]) -> dict[str, Any]:
 
 
 def _unbuilt(row: PlanRow, detail: str) -> PatchReport:
-    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="unfinished", detail=detail)
+    return PatchReport(
+        sample_id=row.sample_id, timestep=row.timestep, state="unfinished", detail=detail, is_padding=row.is_padding
+    )
 
 
 def _planned_gap(row: PlanRow) -> PatchReport:
     reason = row.reason or str(Reason.LEFT_OUT)
-    return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=reason)
+    return PatchReport(
+        sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=reason, is_padding=row.is_padding
+    )
 
 
 def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
@@ -152,6 +158,7 @@ def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
         valid=patch.valid,
         filled=patch.filled,
         cloud=patch.cloud,
+        is_padding=patch.is_padding,
     )
 
 

@@ -115,6 +115,7 @@ def _rows(shard: Shard, samples: Mapping[str, Sample], built: _Built) -> Iterato
             "cloud": choice.cloud,
             "bad": choice.bad,
             "filled": patch.filled,
+            "is_padding": patch.is_padding,
             "is_annotated": sample.is_annotated,
             **_radar_columns(row.sample_id, row.timestep, choice, built),
             **_picture_columns(row.sample_id, row.timestep, built),

@@ -49,13 +49,15 @@ class ClassShares:
     """Shares of a window by what hides its ground; each 0 to 1, together at most 1."""
 
     nodata: float
-    """Class 0 and the values above 11; saturated or defective pixels (class 1) are not counted."""
+    """Class 0 and the values above 11; saturated or defective pixels (class 1) count as `dark`."""
     cloud: float
     """Classes 8, 9 and 10."""
     shadow: float
     """Class 3."""
     snow: float
     """Class 11."""
+    dark: float
+    """Classes 1 and 2."""
 
 
 def _cloud_mask_table() -> NDArray[np.uint8]:
@@ -76,6 +78,7 @@ def _cloud_mask_table() -> NDArray[np.uint8]:
 _CLOUD_MASK = _cloud_mask_table()
 
 _NO_DATA, _SHADOW, _SNOW = int(SceneClass.NO_DATA), int(SceneClass.CLOUD_SHADOW), int(SceneClass.SNOW)
+_DEFECTIVE, _DARK = int(SceneClass.SATURATED_OR_DEFECTIVE), int(SceneClass.DARK_AREA)
 _FIRST_CLOUD, _LAST_CLOUD = int(SceneClass.CLOUD_MEDIUM_PROBABILITY), int(SceneClass.THIN_CIRRUS)
 
 
@@ -91,6 +94,7 @@ def _count_classes(scl):  # type: ignore[no-untyped-def]
     cloud = 0
     shadow = 0
     snow = 0
+    dark = 0
     # Sums of comparisons vectorise; a histogram, a store for every pixel, does not.
     for i in range(scl.size):
         value = scl[i]
@@ -98,7 +102,8 @@ def _count_classes(scl):  # type: ignore[no-untyped-def]
         cloud += (value >= _FIRST_CLOUD) & (value <= _LAST_CLOUD)
         shadow += value == _SHADOW
         snow += value == _SNOW
-    return nodata, cloud, shadow, snow
+        dark += (value == _DEFECTIVE) | (value == _DARK)
+    return nodata, cloud, shadow, snow, dark
 
 
 def cloud_mask_from_scl(scl: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -129,7 +134,7 @@ def cloud_mask_from_scl(scl: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def class_shares(scl: NDArray[np.uint8]) -> ClassShares:
-    """Return the shares of no data, cloud, cloud shadow and snow in a window.
+    """Return the shares of no data, cloud, cloud shadow, snow and dark or defective ground in a window.
 
     Parameters
     ----------
@@ -150,8 +155,8 @@ def class_shares(scl: NDArray[np.uint8]) -> ClassShares:
     if scl.ndim != 2 or not scl.size:
         raise PixelError(f"scl must be (y, x) with at least one pixel, got shape {scl.shape}")
     counts = _count_classes(np.ascontiguousarray(scl).reshape(-1))
-    nodata, cloud, shadow, snow = (int(count) / scl.size for count in counts)
-    return ClassShares(nodata=nodata, cloud=cloud, shadow=shadow, snow=snow)
+    nodata, cloud, shadow, snow, dark = (int(count) / scl.size for count in counts)
+    return ClassShares(nodata=nodata, cloud=cloud, shadow=shadow, snow=snow, dark=dark)
 
 
 def _check_dtype(scl: NDArray[np.uint8]) -> None:

@@ -85,7 +85,7 @@ def to_choice(candidate: Candidate, bands: Sequence[str], score: Score | None, *
         relative_orbit=first.relative_orbit,
         baseline=first.baseline,
         offset_rule=first.offset_rule,
-        cloud=score.cloud if score else None,
+        cloud=score.cloud if score and first.product != "S1" else None,
         bad=score.bad if score else None,
     )
 

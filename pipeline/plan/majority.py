@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline import grid
-from pipeline.plan.rows import Scores, plan_rows
+from pipeline.plan.policies import Scores
+from pipeline.plan.rows import plan_rows
 from pipeline.records import Recipe, Sample, Scene
 
 MODALITY = "S2L2A"

@@ -1,8 +1,7 @@
 """From samples, scenes and scores to the plan's rows: a pure function of what was found and surveyed."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
 
@@ -16,13 +15,11 @@ from pipeline.plan.candidates import (
     to_choice,
 )
 from pipeline.plan.labels import label_rows
+from pipeline.plan.policies import Scores, hidden_share, optical_series, radar_series, told_reason
+from pipeline.plan.request import Image
 from pipeline.plan.seasons import select_seasons
-from pipeline.plan.series import Image, SeriesRequest, select_series
 from pipeline.plan.windows import Interval, season_windows, widened, windows_of
-from pipeline.records import Choice, Modality, PlanRow, Product, Reason, Recipe, Sample, Scene, Score
-
-Scores = Mapping[tuple[str, str], Score]
-"""Scores by sample id and acquisition."""
+from pipeline.records import Choice, Modality, PlanRow, Product, Reason, Recipe, Sample, Scene
 
 Offer = Mapping[str, tuple[Candidate, ...]]
 """Candidates by sample id, oldest first."""
@@ -37,6 +34,7 @@ class Frame:
     candidate: Candidate | None
     reason: str = ""
     alternates: tuple[Candidate, ...] = ()
+    is_padding: bool = False
 
 
 def plan_rows(samples: Sequence[Sample], scenes: Sequence[Scene], scores: Scores, recipe: Recipe) -> list[PlanRow]:
@@ -80,6 +78,16 @@ def optical_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Re
     return find_candidates(samples, scenes_with(serving, bands, None), lambda sample: windows_of(sample, recipe))
 
 
+def radar_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> Offer:
+    """Return the Sentinel-1 acquisitions that could serve each sample; none when the recipe has no Sentinel-1."""
+    found: dict[str, dict[str, Candidate]] = {sample.id: {} for sample in samples}
+    for modality in recipe.wanted:
+        if modality.product == "S1":
+            for name, candidates in (_offer(samples, scenes, recipe, modality) or {}).items():
+                found[name].update({candidate.acquisition: candidate for candidate in candidates})
+    return {name: tuple(candidates.values()) for name, candidates in found.items()}
+
+
 def radar_windows(sample: Sample, recipe: Recipe) -> tuple[Interval, ...]:
     """Return when radar of a sample may be from: seasons are widened by the largest gap of a pair."""
     intervals = windows_of(sample, recipe)
@@ -105,9 +113,8 @@ class _Task:
 
     def choice(self, candidate: Candidate) -> Choice:
         bands = self.recipe.bands_of(self.modality.name)
-        if self.modality.product != "S2L2A":
-            return to_choice(candidate, bands, None)
-        return to_choice(candidate, bands, self.scores.get((self.sample.id, candidate.acquisition)), mask=MASK_BAND)
+        mask = MASK_BAND if self.modality.product == "S2L2A" else ""
+        return to_choice(candidate, bands, self.scores.get((self.sample.id, candidate.acquisition)), mask=mask)
 
 
 def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, modality: Modality) -> Offer | None:
@@ -141,9 +148,11 @@ def _static_row(task: _Task, candidates: Sequence[Candidate]) -> PlanRow:
     return task.row(0, task.choice(best) if best else None, Reason.NO_COVERAGE)
 
 
-def _optical_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:  # noqa: ARG001
+def _own_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:  # noqa: ARG001
     choice = task.choice(frame.candidate) if frame.candidate else None
-    return task.row(step, choice, frame.reason, [task.choice(candidate) for candidate in frame.alternates])
+    spare = frame.alternates[: task.recipe.alternates]
+    row = task.row(step, choice, frame.reason, [task.choice(candidate) for candidate in spare])
+    return replace(row, is_padding=frame.is_padding)
 
 
 def _level1c_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:
@@ -154,7 +163,8 @@ def _level1c_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Cand
         return level1c_choice(candidate, by_name[candidate.acquisition], bands, MASK_BAND)
 
     chosen = choice(frame.candidate) if frame.candidate else None
-    return task.row(step, chosen, frame.reason, [choice(candidate) for candidate in frame.alternates])
+    row = task.row(step, chosen, frame.reason, [choice(candidate) for candidate in frame.alternates])
+    return replace(row, is_padding=frame.is_padding)
 
 
 def _paired_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:
@@ -169,7 +179,7 @@ def _paired_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candi
 
 
 _ROWS: Mapping[Product, Callable[[_Task, int, Frame, Sequence[Candidate]], PlanRow]] = {
-    "S2L2A": _optical_row,
+    "S2L2A": _own_row,
     "S2L1C": _level1c_row,
     "S1": _paired_row,
 }
@@ -180,58 +190,42 @@ def _optical_frames(
 ) -> list[Frame]:
     if level1c is not None:
         candidates = partnered(candidates, level1c[sample.id])
-    images = [Image(name=c.acquisition, acquired=c.acquired, bad=_bad(sample, c, scores, recipe)) for c in candidates]
-    by_name = {candidate.acquisition: candidate for candidate in candidates}
     if recipe.seasons is not None:
+        images = [
+            Image(name=c.acquisition, acquired=c.acquired, bad=hidden_share(sample, c, scores, recipe))
+            for c in candidates
+        ]
         windows = season_windows(sample, recipe.seasons, seed=recipe.seed)
         series = select_seasons(images, windows, max_bad=recipe.max_cloud, choose=recipe.seasons.choose)
-        frames = [
-            _frame(image, others, by_name) for image, others in zip(series.images, series.alternates, strict=True)
-        ]
-        return frames + [
-            Frame(candidate=None, reason=_why(reason, sample, candidates, scores)) for reason in series.missing
-        ]
+        pairs = list(zip(series.images, series.alternates, strict=True))
+        reasons = [told_reason(reason, sample, candidates, scores) for reason in series.missing]
+        return _frames(pairs, reasons, candidates)
     if sample.date is None:
         return []
-    single = select_series(images, _request(sample, recipe, recipe.max_cloud))
-    frames = [_frame(image, single.alternates, by_name) for image in single.images]
-    return frames + [
-        Frame(candidate=None, reason=_why(reason, sample, candidates, scores)) for reason in single.missing
+    single = optical_series(sample, candidates, scores, recipe)
+    frames = _frames([(image, single.alternates) for image in single.images], single.missing, candidates)
+    return _padded(frames, single.padding)
+
+
+def _frames(
+    images: Sequence[tuple[Image, Sequence[Image]]], missing: Sequence[Reason], candidates: Sequence[Candidate]
+) -> list[Frame]:
+    by_name = {candidate.acquisition: candidate for candidate in candidates}
+    frames = [
+        Frame(candidate=by_name[image.name], alternates=tuple(by_name[other.name] for other in others))
+        for image, others in images
     ]
+    return frames + [Frame(candidate=None, reason=str(reason)) for reason in missing]
 
 
-def _why(reason: Reason, sample: Sample, candidates: Sequence[Candidate], scores: Scores) -> str:
-    """Return `reason`, or that nothing could be read where no classification of the sample could."""
-    seen = [scores.get((sample.id, candidate.acquisition)) for candidate in candidates]
-    is_blind = bool(seen) and all(score is not None and score.error for score in seen)
-    return str(Reason.UNREADABLE if reason is Reason.TOO_CLOUDY and is_blind else reason)
-
-
-def _frame(image: Image, others: Sequence[Image], by_name: Mapping[str, Candidate]) -> Frame:
-    return Frame(candidate=by_name[image.name], alternates=tuple(by_name[other.name] for other in others))
+def _padded(frames: list[Frame], padding: int) -> list[Frame]:
+    return [*frames, *[replace(frames[-1], is_padding=True)] * padding] if padding else frames
 
 
 def _radar_series_rows(task: _Task, candidates: Sequence[Candidate]) -> list[PlanRow]:
     if task.sample.date is None:
         return []
-    whole = {candidate.acquisition: candidate for candidate in candidates if candidate.reach >= WHOLE}
-    images = [Image(name=c.acquisition, acquired=c.acquired, bad=1.0 - c.reach) for c in whole.values()]
-    series = select_series(images, _request(task.sample, task.recipe, 1.0))
-    spare = [task.choice(whole[image.name]) for image in series.alternates[: task.recipe.alternates]]
-    rows = [task.row(step, task.choice(whole[image.name]), "", spare) for step, image in enumerate(series.images)]
-    return rows + [task.row(len(rows) + step, None, reason) for step, reason in enumerate(series.missing)]
-
-
-def _request(sample: Sample, recipe: Recipe, max_bad: float) -> SeriesRequest:
-    ((start, end),) = windows_of(sample, recipe)
-    days = sample.event_dates or ((sample.date,) if sample.date else ())
-    return SeriesRequest(events=days, start=start, end=end, length=recipe.series_length, max_bad=max_bad)
-
-
-def _bad(sample: Sample, candidate: Candidate, scores: Scores, recipe: Recipe) -> float:
-    score = scores.get((sample.id, candidate.acquisition))
-    if score is None or score.error:
-        return math.inf
-    if recipe.max_missing is not None and score.nodata > recipe.max_missing:
-        return math.inf
-    return score.bad
+    series = radar_series(task.sample, candidates, task.scores, task.recipe)
+    frames = _frames([(image, series.alternates) for image in series.images], series.missing, candidates)
+    frames = _padded(frames, series.padding)
+    return [_own_row(task, step, frame, candidates) for step, frame in enumerate(frames)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.plan.series import Image
+from pipeline.plan.request import Image
 from pipeline.plan.windows import Interval
 from pipeline.records import Reason
 

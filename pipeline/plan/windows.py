@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 
+from pipeline.plan.request import DAY, Span
 from pipeline.records import Recipe, Sample
 from pipeline.records.recipe import Seasons, Window
 
@@ -13,6 +14,15 @@ Interval = tuple[datetime, datetime]
 def event_window(day: datetime, window: Window) -> Interval:
     """Return the interval around an event on `day`."""
     return day - timedelta(days=window.before), day + timedelta(days=window.after + 1)
+
+
+def event_spans(sample: Sample) -> tuple[Span, ...]:
+    """Return when the events of `sample` came, or its own day where it has none; nothing when it has no date."""
+    if sample.event_from:
+        pairs = zip(sample.event_from, sample.event_to, strict=True)
+        return tuple(Span(opens=last_before + DAY, closes=first_after) for last_before, first_after in pairs)
+    days = sample.event_dates or ((sample.date,) if sample.date else ())
+    return tuple(Span(opens=day, closes=day + DAY) for day in days)
 
 
 def season_windows(sample: Sample, seasons: Seasons, *, seed: int) -> tuple[tuple[Interval, ...], ...]:
@@ -37,10 +47,11 @@ def windows_of(sample: Sample, recipe: Recipe) -> tuple[Interval, ...]:
     """Return every interval that images of `sample` may come from; none when it has no date and needs one."""
     if recipe.seasons is not None:
         return tuple(i for season in season_windows(sample, recipe.seasons, seed=recipe.seed) for i in season)
-    if recipe.window is None or sample.date is None:
+    spans = event_spans(sample)
+    if recipe.window is None or sample.date is None or not spans:
         return ()
-    days = sample.event_dates or (sample.date,)
-    return ((event_window(days[0], recipe.window)[0], event_window(days[-1], recipe.window)[1]),)
+    first, last = min(span.opens for span in spans), max(span.closes for span in spans) - DAY
+    return ((event_window(first, recipe.window)[0], event_window(last, recipe.window)[1]),)
 
 
 def widened(intervals: tuple[Interval, ...], days: int) -> tuple[Interval, ...]:

@@ -139,7 +139,8 @@ def _keys_at(location: Sequence[str]) -> list[str]:
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    begun = [name for name in known if len(name) > 2 and word.startswith(name)]
+    close = sorted(begun, key=len)[-1:] or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]}?"
     return f"; there are {', '.join(known)}" if known else ""

@@ -82,13 +82,25 @@ class SeriesRules(Model):
     before: int = Field(default=1, ge=0, description="Places kept for images before the first event.")
     after: int = Field(default=1, ge=0, description="Places kept for images after the last event.")
     max_gap: int | None = Field(
-        default=None, ge=1, description="Largest number of days between neighbouring images; null takes any."
+        default=None, ge=1, description="Largest number of whole days between neighbouring images; null takes any."
     )
     radar: Literal["footprint", "measured"] = Field(
         default="measured",
         description="What radar images are judged by: the outline of their scenes, or the share of the patch that was "
         "measured, which reads one band of every candidate.",
     )
+    max_missing_radar: float = Field(
+        default=0.05,
+        ge=0.0,
+        le=1.0,
+        description="Largest share of the patch that a radar image may lack, where it is measured.",
+    )
+
+    @model_validator(mode="after")
+    def _rules_of_one_policy(self) -> Self:
+        if self.policy == "compat" and (self.before, self.after, self.max_gap) != (1, 1, None):
+            raise ValueError("before, after and max_gap are for policy event: compat keeps no places and allows gaps")
+        return self
 
 
 class Pairing(Model):
@@ -259,6 +271,11 @@ class Recipe(Model):
             raise ValueError("give either window (a series around an event) or seasons, and set the other to null")
         if self.seasons is not None and len(self.seasons.dates) != self.series_length:
             raise ValueError(f"seasons has {len(self.seasons.dates)} dates, but series_length is {self.series_length}")
+        if self.seasons is not None and self.series != SeriesRules():
+            raise ValueError("series is for a window around an event: leave it as it is beside seasons")
+        kept = self.series.before + self.series.after
+        if kept > max(self.series_length, 2):
+            raise ValueError(f"series keeps {kept} places, but series_length is {self.series_length}")
         if {"S2L1C", "S2RGB"} & set(self.modalities) and "S2L2A" not in self.modalities:
             raise ValueError("S2L1C and S2RGB rest on S2L2A: name it among modalities, too")
         if "MASK_SERIES" in self.modalities and not any(m.is_series and m.product != "LABELS" for m in self.wanted):

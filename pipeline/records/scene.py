@@ -46,7 +46,10 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What the scene classification says about one patch on one acquisition; all shares 0 to 1."""
+    """What the scene classification says about one patch on one acquisition; all shares 0 to 1.
+
+    Of a radar acquisition only `nodata` is known, from its first stored band; the other shares are 0.
+    """
 
     sample_id: str
     acquisition: str
@@ -54,13 +57,15 @@ class Score:
     """Scenes that were mosaicked, first one first."""
     acquired: datetime
     nodata: float
-    """Share of classes 0 and above 11, and of pixels that no scene reaches."""
+    """Share of classes 0 and above 11, and of pixels that no scene reaches; radar: of pixels without measurement."""
     cloud: float
     """Share of classes 8, 9 and 10 (medium, high probability, thin cirrus)."""
     shadow: float
     """Share of class 3."""
     snow: float
     """Share of class 11."""
+    dark: float = 0.0
+    """Share of classes 1 and 2 (saturated or defective, dark or in the shadow of terrain)."""
     error: str = ""
     """Reason code when the classification could not be read; the shares are NaN then."""
 
@@ -68,3 +73,8 @@ class Score:
     def bad(self) -> float:
         """Share of the patch where the ground is not seen."""
         return self.nodata + self.cloud + self.shadow
+
+    @property
+    def unclear(self) -> float:
+        """Share of everything but vegetation, bare ground, water and unclassified ground (classes 4 to 7)."""
+        return self.bad + self.snow + self.dark

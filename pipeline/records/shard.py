@@ -81,7 +81,7 @@ class Choice:
     cloud: float | None = None
     """Cloud share of the patch from the survey [1]; None where nothing was surveyed."""
     bad: float | None = None
-    """Share of the patch hidden by cloud, shadow or no data [1]."""
+    """Share of the patch hidden by cloud, shadow or no data, or without radar measurement [1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +156,8 @@ class PatchReport:
     """Reflectance times 10,000 that became 0 and 255; pictures only."""
     filled: float = 0.0
     """Share of values without data that were filled from the nearest valid pixel [1]."""
+    is_padding: bool = False
+    """True where the image is the one before it once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

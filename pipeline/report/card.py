@@ -19,13 +19,13 @@ REASONS: Mapping[str, str] = {
     "series_short": "fewer usable acquisitions than the series has places",
     "no_image_before": "no usable image before the event",
     "no_image_after": "no usable image after the event",
+    "gap_too_long": "two images of the series would lie further apart than the recipe allows",
     "no_coverage": "the source has no data of this kind here",
     "no_pair": "no radar near enough in time to the optical image",
     "too_much_missing": "more of the patch lacks data than the recipe allows",
     "left_out": "the place is in no file, because other images of it are missing",
     "unreadable": "the scene, or its classification, cannot be read, and no other was tried",
     "empty": "the scene has no valid pixel in the patch",
-    "gap_too_long": "two images of the series would lie further apart than the recipe allows",
     "undated_event": "a landslide without a usable date reaches into the patch, so its mask would be wrong",
     "bad_date": "the date is missing, impossible, not YYYY-MM-DD or contradicted by its own interval",
     "no_geometry": "the geometry is null or empty",
@@ -163,6 +163,8 @@ def _value_lines(recipe: Recipe) -> list[str]:
     if recipe.max_missing:
         share = f"{recipe.max_missing:.0%}"
         described.append(f"- Gaps of up to {share} of a patch are filled from the nearest valid pixel (`filled`).")
+    if recipe.series.policy == "compat":
+        described.append("- A series that is too short repeats its last image (`is_padding` in the ledger).")
     return described
 
 

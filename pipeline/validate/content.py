@@ -74,6 +74,7 @@ def _place_faults(dataset: xr.Dataset, shard: Shard) -> Iterator[_Fault]:
 def _frame_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
     written = _written(report)
     choices = {(row.sample_id, row.timestep): row.choice for row in shard.rows}
+    padded = _padded(shard)
     times, file_ids = dataset["time_"].values, dataset["file_id"].values
     for index, sample in enumerate(shard.samples):
         for step in range(shard.timesteps):
@@ -85,7 +86,8 @@ def _frame_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
                 yield _Fault("file_id", where, f"file_id is {file_id!r}, planned {planned_id!r}")
             if not np.array_equal(time, planned_time, equal_nan=True):
                 yield _Fault("time_", where, f"time_ is {time}, planned {planned_time}")
-        known = times[index][~np.isnat(times[index])]
+        own = [step for step in range(shard.timesteps) if (sample.id, step) not in padded]
+        known = times[index, own][~np.isnat(times[index, own])]
         # Radar paired with optical images stands in their order.
         if shard.modality != PAIRED and np.any(np.diff(known) <= np.timedelta64(0)):
             yield _Fault("time_", sample.id, "time_ does not ascend")
@@ -97,6 +99,7 @@ def _time_of(choice: Choice | None) -> np.datetime64:
 
 def _pixel_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
     modality, written = MODALITIES[shard.modality], _written(report)
+    padded = _padded(shard)
     bands = dataset["bands"].values
     masks = dataset["cloud_mask"].values if "cloud_mask" in dataset else None
     for index, sample in enumerate(shard.samples):
@@ -109,6 +112,8 @@ def _pixel_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
                 yield _Fault("data", where, f"{'has' if has_data else 'has no'} data, its receipt says otherwise")
             if values.dtype.kind == "f" and np.isinf(values).any():
                 yield _Fault("infinite", where, "holds infinite values")
+            if (sample.id, step) in padded and values.tobytes() != bands[index, step - 1].tobytes():
+                yield _Fault("padding", where, "differs from the image that it repeats")
             if masks is not None:
                 yield from _cloud_mask_faults(where, values, masks[index, step])
 
@@ -149,6 +154,10 @@ def _moment_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> It
     for name, moments, summed in zip_longest(shard.bands, found, report.moments):
         if moments != summed:
             yield _Fault("moments", str(name), "its pixels do not add up to what its receipt says of them")
+
+
+def _padded(shard: Shard) -> set[tuple[str, int]]:
+    return {(row.sample_id, row.timestep) for row in shard.rows if row.is_padding}
 
 
 def _written(report: ShardReport) -> set[tuple[str, int]]:

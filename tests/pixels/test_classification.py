@@ -17,6 +17,7 @@ def expected_shares(scl):
         cloud=np.mean(np.isin(scl, (8, 9, 10))),
         shadow=np.mean(scl == 3),
         snow=np.mean(scl == 11),
+        dark=np.mean((scl == 1) | (scl == 2)),
     )
 
 
@@ -57,7 +58,7 @@ def test_shares_equal_the_means_of_comparisons(scl):
 @given(windows)
 def test_shares_are_between_0_and_1_and_do_not_overlap(scl):
     shares = class_shares(scl)
-    parts = (shares.nodata, shares.cloud, shares.shadow, shares.snow)
+    parts = (shares.nodata, shares.cloud, shares.shadow, shares.snow, shares.dark)
     assert all(0 <= share <= 1 for share in parts)
     assert sum(parts) <= 1 + 1e-12
 
@@ -65,13 +66,13 @@ def test_shares_are_between_0_and_1_and_do_not_overlap(scl):
 @pytest.mark.parametrize(
     ("value", "share"),
     [
-        (0, "nodata"), (1, None), (2, None), (3, "shadow"), (4, None), (5, None), (6, None), (7, None),
+        (0, "nodata"), (1, "dark"), (2, "dark"), (3, "shadow"), (4, None), (5, None), (6, None), (7, None),
         (8, "cloud"), (9, "cloud"), (10, "cloud"), (11, "snow"), (12, "nodata"), (255, "nodata"),
     ],
 )  # fmt: skip
 def test_a_window_of_one_class_has_one_share_at_most(value, share):
     shares = class_shares(np.full((3, 5), value, np.uint8))
-    none = {"nodata": 0.0, "cloud": 0.0, "shadow": 0.0, "snow": 0.0}
+    none = {"nodata": 0.0, "cloud": 0.0, "shadow": 0.0, "snow": 0.0, "dark": 0.0}
     assert shares == ClassShares(**(none | ({share: 1.0} if share else {})))
 
 

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from support.records import BANDS, DAY, by_pass, make_grid, make_recipe, make_sample, make_scene, make_score, rectangle
 
 from pipeline.plan.labels import label_rows
-from pipeline.plan.rows import needed_bands, plan_rows
+from pipeline.plan.rows import needed_bands, plan_rows, radar_offer
 from pipeline.recipes import load_recipe
 from pipeline.records import MODALITIES, PlanRow, Reason, Recipe, Sample, Scene
 
 HERE = make_sample("here")
 THERE = make_sample("there", grid=make_grid(left=500_320.0))
 RECIPE = make_recipe("series_length=3", "window={before: 30, after: 30}", "max_cloud=0.2", "alternates=2")
+FOOTPRINT = RECIPE.model_copy(update={"series": RECIPE.series.model_copy(update={"radar": "footprint"})})
 
 
 def optical(day: int) -> Scene:
@@ -33,9 +34,11 @@ def elevation(name: str = "dem", **changes: object) -> Scene:
     return make_scene(name, DAY - timedelta(days=900), product="DEM", acquisition="dem", **changes)
 
 
-def plan(scenes: Sequence[Scene], recipe: Recipe = RECIPE, *, bad: float = 0.0) -> list[PlanRow]:
-    scores = [make_score(HERE, scene, cloud=bad) for scene in scenes if scene.product == "S2L2A"]
-    return plan_rows([HERE], scenes, by_pass(scores), recipe)
+def plan(scenes: Sequence[Scene], recipe: Recipe = RECIPE, *, bad: float = 0.0, sample: Sample = HERE) -> list[PlanRow]:
+    scores = [make_score(sample, scene, cloud=bad) for scene in scenes if scene.product == "S2L2A"]
+    if recipe.series.radar == "measured":
+        scores += [make_score(sample, scene) for scene in scenes if scene.product == "S1"]
+    return plan_rows([sample], scenes, by_pass(scores), recipe)
 
 
 def of(rows: Sequence[PlanRow], modality: str) -> list[PlanRow]:
@@ -147,7 +150,7 @@ def test_a_place_that_radar_of_a_direction_does_not_reach_still_has_rows_for_it(
 def test_radar_must_reach_the_whole_patch() -> None:
     whole = radar(-5, "ascending", footprint=rectangle(HERE.grid, right=0.9995))
     part = radar(5, "ascending", footprint=rectangle(HERE.grid, right=0.98))
-    assert dates(of(plan([whole, part]), "S1ASC")) == [
+    assert dates(of(plan([whole, part], FOOTPRINT), "S1ASC")) == [
         whole.acquired,
         Reason.NO_IMAGE_AFTER,
         Reason.SERIES_SHORT,
@@ -156,13 +159,138 @@ def test_radar_must_reach_the_whole_patch() -> None:
 
 def test_radar_that_reaches_only_a_part_is_no_scene_and_not_a_cloudy_one() -> None:
     part = radar(5, "ascending", footprint=rectangle(HERE.grid, right=0.98))
-    assert dates(of(plan([part]), "S1ASC")) == [Reason.NO_SCENE] * 3
+    assert dates(of(plan([part], FOOTPRINT), "S1ASC")) == [Reason.NO_SCENE] * 3
+
+
+def measured(shares: dict[int, float], recipe: Recipe = RECIPE) -> list[PlanRow]:
+    """Rows of ascending radar of the given days, of which the given shares of the patch are missing."""
+    scenes = [radar(day, "ascending") for day in shares]
+    scores = [make_score(HERE, scene, nodata=share) for scene, share in zip(scenes, shares.values(), strict=True)]
+    return of(plan_rows([HERE], scenes, by_pass(scores), recipe), "S1ASC")
+
+
+def days(rows: Sequence[PlanRow]) -> list[object]:
+    return [(row.choice.acquired - DAY).days if row.choice else row.reason for row in rows]
+
+
+def test_radar_is_judged_by_what_it_measured_and_not_by_its_outline() -> None:
+    part = radar(-5, "ascending", footprint=rectangle(HERE.grid, right=0.5))
+    whole = radar(5, "ascending")
+    scores = by_pass([make_score(HERE, part, nodata=0.05), make_score(HERE, whole, nodata=0.0501)])
+    rows = of(plan_rows([HERE], [part, whole], scores, RECIPE), "S1ASC")
+    assert dates(rows) == [part.acquired, Reason.NO_IMAGE_AFTER, Reason.SERIES_SHORT]
+    choice = rows[0].choice
+    assert choice is not None
+    assert (choice.bad, choice.cloud) == (0.05, None)
+
+
+def test_radar_that_measured_more_ranks_first() -> None:
+    shares = {-20: 0.01, -19: 0.0, -18: 0.02, -2: 0.03, 2: 0.04, 3: 0.0}
+    assert days(measured(shares)) == [-19, -2, 2]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0.2, [-5, 5]), (0.1, [5, Reason.NO_IMAGE_BEFORE])])
+def test_the_recipe_says_how_much_radar_may_lack(limit: float, expected: list[object]) -> None:
+    recipe = RECIPE.model_copy(
+        update={"series_length": 2, "series": RECIPE.series.model_copy(update={"max_missing_radar": limit})}
+    )
+    assert days(measured({-5: 0.15, 5: 0.1}, recipe)) == expected
+    strict = recipe.model_copy(update={"max_missing": 0.05})
+    assert days(measured({-5: 0.15, 5: 0.1}, strict)) == [Reason.TOO_MUCH_MISSING] * 2
+
+
+def test_radar_that_cannot_be_read_and_radar_that_lacks_too_much_are_told_apart() -> None:
+    assert days(measured({-5: 0.3, 5: 1.0})) == [Reason.TOO_MUCH_MISSING] * 3
+    scene = radar(-5, "ascending")
+    broken = by_pass([make_score(HERE, scene, nodata=float("nan"), error="unreadable")])
+    assert days(of(plan_rows([HERE], [scene], broken, RECIPE), "S1ASC")) == [Reason.UNREADABLE] * 3
+
+
+def test_radar_that_nobody_surveyed_is_not_usable() -> None:
+    rows = of(plan_rows([HERE], [radar(-5, "ascending")], {}, RECIPE), "S1ASC")
+    assert dates(rows) == [Reason.TOO_MUCH_MISSING] * 3
+
+
+def test_the_survey_is_offered_the_passes_of_the_directions_that_are_wanted() -> None:
+    scenes = [radar(day, state) for day, state in ((-5, "ascending"), (3, "descending"), (4, "unknown"))]
+    both = radar_offer([HERE, THERE], scenes, make_recipe("modalities=[S1ASC, S1DSC]"))
+    assert {name: [c.acquisition for c in found] for name, found in both.items()} == {
+        "here": [scenes[0].acquisition, scenes[1].acquisition],
+        "there": [scenes[0].acquisition, scenes[1].acquisition],
+    }
+    assert radar_offer([HERE], [optical(1)], make_recipe("modalities=[S2L2A]")) == {"here": ()}
+
+
+COMPAT = make_recipe(
+    "series_length=6", "window={before: 90, after: 90}", "series.policy=compat", "max_cloud=0", "alternates=2"
+)
+
+
+def test_compat_repeats_the_last_image_marks_it_and_takes_clouds() -> None:
+    sample = make_sample("here", event_ids=("1",), event_dates=(DAY,))
+    rows = plan(
+        [*map(optical, (-9, 5, 8)), radar(-3, "ascending"), radar(4, "ascending")], COMPAT, bad=1.0, sample=sample
+    )
+    for modality, expected, padding in (("S2L2A", [-9, 5, 8, 8, 8, 8], 3), ("S1ASC", [-3, 4, 4, 4, 4, 4], 4)):
+        held = of(rows, modality)
+        assert days(held) == expected
+        assert [row.is_padding for row in held] == [False] * (6 - padding) + [True] * padding
+        assert {row.choice for row in held[-padding - 1 :]} == {held[-1].choice}
+    assert [row.is_padding for row in of(rows, "SCL")] == [row.is_padding for row in of(rows, "S2L2A")]
+
+
+def test_compat_ranks_by_all_that_is_not_clear_ground_and_skips_what_lacks_more_than_five_percent() -> None:
+    scenes = [optical(day) for day in (-30, -29, -28, -27, -5, 5, 30)]
+    scores = by_pass(
+        [
+            make_score(HERE, scenes[0], nodata=0.0501),
+            make_score(HERE, scenes[1], dark=0.3),
+            make_score(HERE, scenes[2], snow=0.2),
+            make_score(HERE, scenes[3], nodata=0.05, cloud=0.05, shadow=0.05, dark=0.049),
+            *(make_score(HERE, scene, cloud=0.9) for scene in scenes[4:]),
+        ]
+    )
+    recipe = COMPAT.model_copy(update={"series_length": 2})
+    assert days(of(plan_rows([HERE], scenes, scores, recipe), "S2L2A")) == [-27, 5]
+
+
+def test_compat_knows_no_anchor_day_but_the_events_of_an_annotated_place() -> None:
+    scenes = [optical(day) for day in range(-60, 0, 6)]
+    place = make_sample("here", is_annotated=False)
+    assert all(row.choice for row in of(plan(scenes, COMPAT, sample=place), "S2L2A"))
+    slid = make_sample("here", event_ids=("1",), event_dates=(DAY,))
+    assert {row.reason for row in of(plan(scenes, COMPAT, sample=slid), "S2L2A")} == {Reason.NO_IMAGE_AFTER}
+
+
+def test_compat_says_why_nothing_is_usable() -> None:
+    assert dates(of(plan([], COMPAT), "S2L2A")) == [Reason.NO_SCENE] * 6
+    scene = optical(-5)
+    holed = by_pass([make_score(HERE, scene, nodata=0.5)])
+    assert dates(of(plan_rows([HERE], [scene], holed, COMPAT), "S2L2A")) == [Reason.TOO_MUCH_MISSING] * 6
+    broken = by_pass([make_score(HERE, scene, nodata=float("nan"), error="unreadable")])
+    assert dates(of(plan_rows([HERE], [scene], broken, COMPAT), "S2L2A")) == [Reason.UNREADABLE] * 6
+    assert dates(of(plan([scene], COMPAT), "S2L2A")) == [Reason.SERIES_SHORT] * 6
+
+
+def test_a_gap_that_is_too_long_empties_one_modality_and_leaves_the_others() -> None:
+    recipe = make_recipe("series_length=3", "window={before: 90, after: 90}", "series.max_gap=20")
+    rows = plan([*map(optical, (-30, 30)), radar(-9, "ascending"), radar(9, "ascending")], recipe)
+    assert dates(of(rows, "S2L2A")) == [Reason.GAP_TOO_LONG] * 3
+    assert days(of(rows, "S1ASC")) == [-9, 9, Reason.SERIES_SHORT]
+
+
+def test_the_days_between_which_a_slide_came_count_on_neither_side() -> None:
+    span = {"event_from": (DAY - timedelta(days=10),), "event_to": (DAY + timedelta(days=20),)}
+    sample = make_sample("here", event_ids=("1",), event_dates=(DAY,), **span)
+    scenes = [optical(day) for day in (-11, -10, -9, 5, 19, 20)]
+    recipe = make_recipe("series_length=2", "window={before: 5, after: 5}")
+    assert days(of(plan(scenes, recipe, sample=sample), "S2L2A")) == [-10, 20]
 
 
 def test_two_frames_of_one_pass_make_up_the_patch() -> None:
     lower = radar(-5, "ascending", acquisition="orbit", footprint=rectangle(HERE.grid, top=0.5))
     upper = replace(lower, id="s1 upper", footprint=rectangle(HERE.grid, bottom=0.4))
-    choice = of(plan([lower, upper]), "S1ASC")[0].choice
+    choice = of(plan([lower, upper], FOOTPRINT), "S1ASC")[0].choice
     assert choice is not None
     assert [asset.scene_id for asset in choice.assets] == ["s1 upper", lower.id]
     assert choice.bad is None

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.plan.series import DAY, Image, Series, SeriesRequest, select_series
+from pipeline.plan.request import DAY, Image, Series, SeriesRequest, Span
+from pipeline.plan.series import select_series
 from pipeline.records import Reason
 
 START = datetime(2023, 1, 1, tzinfo=UTC)
@@ -23,14 +25,30 @@ def at(day: float, *, bad: float = 0.0) -> Image:
     return Image(name=f"day {day}", acquired=START + timedelta(days=day), bad=bad)
 
 
-def ask(*event_days: int, length: int, days: int = 100, max_bad: float = MAX_BAD) -> SeriesRequest:
+def on(day: float) -> Span:
+    return between(day - 1, day + 1)
+
+
+def between(last_before: float, first_after: float) -> Span:
+    """An event known to have come after one day and until another one."""
+    return Span(opens=START + timedelta(days=last_before + 1), closes=START + timedelta(days=first_after))
+
+
+def ask(*event_days: int | Span, length: int, days: int = 100, max_bad: float = MAX_BAD, **rules: Any) -> SeriesRequest:
     return SeriesRequest(
-        events=tuple(START + timedelta(days=day) for day in event_days),
+        events=tuple(day if isinstance(day, Span) else on(day) for day in event_days),
         start=START,
         end=START + timedelta(days=days),
         length=length,
         max_bad=max_bad,
+        **rules,
     )
+
+
+def event_days(request: SeriesRequest) -> list[datetime]:
+    """Days of events whose dates are exact."""
+    assert all(span.closes - span.opens == DAY for span in request.events)
+    return [span.opens for span in request.events]
 
 
 def chosen_days(series: Series) -> list[float]:
@@ -40,7 +58,7 @@ def chosen_days(series: Series) -> list[float]:
 @st.composite
 def offers(draw: st.DrawFn, *, min_length: int = 1) -> Offer:
     days = draw(st.integers(1, 60))
-    event_days = draw(st.lists(st.integers(0, days - 1), min_size=1, max_size=4, unique=True))
+    slides = draw(st.lists(st.integers(0, days - 1), min_size=1, max_size=4, unique=True))
     # Coarse numbers on purpose: ties and borders are what goes wrong.
     half_days = st.integers(-2, 2 * days + 2)
     shares = st.sampled_from([0.0, 0.0, 0.1, 0.2, 0.2000001, 0.7, 1.0, math.nan])
@@ -50,7 +68,7 @@ def offers(draw: st.DrawFn, *, min_length: int = 1) -> Offer:
         for index, (half_day, bad) in enumerate(drawn)
     ]
     length = draw(st.integers(min_length, 20))
-    return tuple(images), ask(*sorted(event_days), length=length, days=days)
+    return tuple(images), ask(*sorted(slides), length=length, days=days)
 
 
 def usable(images: Sequence[Image], request: SeriesRequest) -> list[Image]:
@@ -102,7 +120,7 @@ def test_alternates_are_none_of_the_chosen_and_ranked(offer: Offer) -> None:
     series = select_series(images, request)
     assert not {image.name for image in series.images} & {image.name for image in series.alternates}
     ranks = [
-        (image.bad, min(abs(image.acquired - event) for event in request.events), image.acquired)
+        (image.bad, min(abs(image.acquired - event) for event in event_days(request)), image.acquired)
         for image in series.alternates
     ]
     assert ranks == sorted(ranks)
@@ -124,7 +142,7 @@ def test_the_nearest_before_the_first_and_after_the_last_event_are_always_in(off
     images, request = offer
     good = usable(images, request)
     times = {image.acquired for image in select_series(images, request).images}
-    earlier, later = before(good, request.events[0]), after(good, request.events[-1])
+    earlier, later = before(good, event_days(request)[0]), after(good, event_days(request)[-1])
     if earlier:
         assert max(earlier) in times
     if later:
@@ -136,7 +154,7 @@ def test_the_nearest_before_and_after_every_event_are_in_where_the_series_is_lon
     images, request = offer
     good = usable(images, request)
     times = {image.acquired for image in select_series(images, request).images}
-    for event in request.events:
+    for event in event_days(request):
         around = [max(before(good, event), default=None), min(after(good, event), default=None)]
         assert {moment for moment in around if moment is not None} <= times
 
@@ -146,8 +164,8 @@ def test_a_missing_side_keeps_one_place_empty_and_says_so(offer: Offer) -> None:
     images, request = offer
     good = usable(images, request)
     series = select_series(images, request)
-    lacks_before = bool(good) and not before(good, request.events[0])
-    lacks_after = bool(good) and not after(good, request.events[-1])
+    lacks_before = bool(good) and not before(good, event_days(request)[0])
+    lacks_after = bool(good) and not after(good, event_days(request)[-1])
     told = list(series.missing)
     if lacks_before and lacks_after and request.length == 2:
         assert told == [Reason.NO_IMAGE_BEFORE]
@@ -174,8 +192,8 @@ def test_a_cloudier_image_is_never_chosen_for_a_stretch_that_has_a_clearer_one_l
     images, request = offer
     good = usable(images, request)
     series = select_series(images, request)
-    bound = {max(before(good, event), default=START) for event in request.events}
-    bound |= {min(after(good, event), default=START) for event in request.events}
+    bound = {max(before(good, event), default=START) for event in event_days(request)}
+    bound |= {min(after(good, event), default=START) for event in event_days(request)}
     places = len(series.images) + series.missing.count(Reason.SERIES_SHORT)
     stretch = (request.end - request.start) / max(places, 1)
     for image in series.images:
