@@ -19,7 +19,7 @@ from pipeline.catalog.codec import from_table, read_table, to_table, write_table
 from pipeline.errors import TransientSourceError
 from pipeline.patches import PatchReader
 from pipeline.plan.candidates import Candidate
-from pipeline.records import AssetRef, Reason, Resampling, Sample, Scene, Score, Shard, ShardSample
+from pipeline.records import AssetRef, Choice, Reason, Resampling, Sample, Scene, Score, Shard, ShardSample
 from pipeline.sources.window import open_reader
 from pipeline.survey import read_classification, survey_batch, survey_batches
 
@@ -188,7 +188,8 @@ def test_the_measured_share_is_that_of_the_patch_as_it_is_built(tmp_path: Path, 
     shard = Shard(name="s", split="all", modality="S1ASC", bands=("vv",), samples=(sample,), rows=(), timesteps=1)
     with open_reader(Local()) as reader:
         asset = AssetRef(scene_id="f", hrefs=(scene.hrefs["vv"],))
-        patch = PatchReader(shard=shard, recipe=recipe, reader=reader).read([asset], sample)
+        choice = Choice(acquisition="f", acquired=DAY, file_id="f", assets=(asset,))
+        patch = PatchReader(shard=shard, recipe=recipe, reader=reader).read(choice, sample)
     assert 0.0 < score.nodata < 1.0
     assert score.nodata == pytest.approx(1.0 - patch.valid_share(float("nan")), abs=1e-12)
 
