@@ -341,7 +341,7 @@ def test_radar_whose_files_have_control_points_only_is_a_gap_with_a_reason(tiny_
             raster.write(power, 1)
     tiny_request.build(out)
     ledger = (out / "README.md").read_text()
-    assert "S1ASC: 1 × unreadable" in ledger
+    assert "S1ASC: 2 × unreadable" in ledger
 
 
 def test_a_file_in_the_datasets_place_is_refused(order: Order, out: Path, complain: Complain) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
@@ -312,6 +313,12 @@ def test_the_landslides_recipe_says_what_sen12landslides_has() -> None:
     assert recipe.timesteps_of("MASK_SERIES") == 15
     assert [modality.name for modality in recipe.wanted] == list(recipe.modalities)
     assert recipe.bands_of("S1ASC") == ("vv", "vh")
+
+
+def test_the_landslides_recipe_spells_its_series_rules_out() -> None:
+    text = (resources.files("pipeline.recipes") / "landslides.yaml").read_text(encoding="utf-8")
+    defaults = Recipe.model_fields["series"].default.model_dump()
+    assert yaml.safe_load(text)["series"] == defaults
 
 
 def test_a_recipe_is_frozen_at_every_depth() -> None:

@@ -1,11 +1,14 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records import DAY, make_recipe, make_sample
 
-from pipeline.plan.windows import merged, season_windows, shift_of, windows_of
+from pipeline.plan.request import Span
+from pipeline.plan.windows import event_spans, merged, season_windows, shift_of, windows_of
 from pipeline.recipes import load_recipe
 from pipeline.records import PatchGrid, Sample
 from pipeline.records.recipe import Seasons
@@ -70,3 +73,26 @@ def test_merged_intervals_cover_the_same_days_once(pairs):
     for day in range(130):
         moment = origin + timedelta(days=day)
         assert any(a <= moment < b for a, b in spans) == any(a <= moment < b for a, b in union)
+
+
+def test_an_exact_date_is_a_span_of_one_day() -> None:
+    plain = make_sample("a")
+    assert event_spans(plain) == (Span(opens=DAY, closes=DAY + timedelta(days=1)),)
+    dated = make_sample("a", event_ids=("1",), event_dates=(DAY,))
+    told = replace(dated, event_from=(DAY - timedelta(days=1),), event_to=(DAY + timedelta(days=1),))
+    assert event_spans(dated) == event_spans(told) == event_spans(plain)
+    assert event_spans(make_sample("a", date=None)) == ()
+
+
+def test_the_window_reaches_out_from_the_first_and_last_day_on_which_a_slide_may_have_come() -> None:
+    day = timedelta(days=1)
+    sample = make_sample(
+        "a",
+        event_ids=("1", "2"),
+        event_dates=(DAY, DAY + 9 * day),
+        event_from=(DAY - day, DAY - 20 * day),
+        event_to=(DAY + 30 * day, DAY + 10 * day),
+    )
+    recipe = make_recipe("window={before: 5, after: 7}")
+    # 19 days before to 29 days after it may have come: 20 days before it was not there, 30 after it was.
+    assert windows_of(sample, recipe) == ((DAY - 24 * day, DAY + 37 * day),)
