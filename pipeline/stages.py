@@ -116,10 +116,8 @@ def decide(found: Found, scores: Sequence[Score], recipe: Recipe) -> Decided:
     served = _served(rows, recipe)
     if not served:
         reasons = sorted({row.reason for row in rows if row.reason})
-        raise RecipeError(
-            f"none of {len(found.samples)} patches has a usable image ({', '.join(reasons)}); "
-            "look farther in time, or raise max_cloud"
-        )
+        advice = "mend the inventory" if found.unlabelled else "look farther in time, or raise max_cloud"
+        raise RecipeError(f"none of {len(found.samples)} patches has a usable image ({', '.join(reasons)}); {advice}")
     places = pack([sample for sample in found.samples if sample.id in served], recipe)
     return Decided(
         samples=found.samples,

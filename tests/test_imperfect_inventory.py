@@ -2,6 +2,7 @@
 up in its place."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +164,19 @@ def test_no_negative_lies_where_a_rejected_event_is(odd: Path) -> None:
         assert not negatives.intersects(polygon).any()
     assert set(samples.region) == {"valley"}
     assert ALONE not in set(zip(samples.lattice_x, samples.lattice_y, strict=True))
+
+
+def test_validation_notices_a_rejected_event_that_is_gone(odd: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(odd, copy)
+    rejected = pq.read_table(copy / "rejected.parquet")
+    pq.write_table(rejected.slice(1), copy / "rejected.parquet")
+    assert [str(finding) for finding in validate(copy)] == [
+        "ledger.parquet: is not the union of the receipts: 1 rows differ"
+    ]
+    (copy / "rejected.parquet").unlink()
+    (finding,) = validate(copy)
+    assert "rejected.parquet does not exist" in str(finding)
 
 
 def test_a_finished_dataset_is_left_as_it_is_on_resume(odd_order: Order, odd: Path) -> None:

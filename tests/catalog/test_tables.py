@@ -22,7 +22,7 @@ from pipeline.catalog.codec import from_table, read_table
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place, make_shards, pack
 from pipeline.receipts import plan_digest
-from pipeline.records import Event, Moments, PatchReport, PlanRow, Reason, Sample, Shard, ShardReport
+from pipeline.records import Event, Moments, PatchReport, PlanRow, Reason, RejectedEvent, Sample, Shard, ShardReport
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "ssl4eo-s12" / "val_metadata.parquet"
@@ -109,6 +109,30 @@ def test_a_plan_that_was_read_back_has_the_digests_of_the_one_that_was_made(tmp_
     assert [plan_digest(shard, RECIPE) for shard in shards_of(back)] == [
         plan_digest(shard, RECIPE) for shard in shards_of(decided)
     ]
+
+
+REJECTED = (
+    RejectedEvent(id="e2", region="here", reason="bad_date", detail="'soon' is no day", wkb=rectangle(make_grid())),
+    RejectedEvent(id="e3", region="here", reason="no_geometry", detail="geometry is null"),
+)
+
+
+@pytest.mark.parametrize("rejected", [REJECTED, REJECTED[1:], REJECTED[:1]])
+def test_rejected_events_come_back_with_and_without_polygons(tmp_path: Path, decided: Decided, rejected: Any) -> None:
+    write_decided(tmp_path, replace(decided, rejected=rejected))
+    assert read_decided(tmp_path).rejected == rejected
+    frame = gpd.read_parquet(tmp_path / "rejected.parquet")
+    assert frame.geometry.isna().tolist() == [not event.wkb for event in rejected]
+
+
+def test_rejected_events_lead_the_ledger_and_change_no_other_row(tmp_path: Path, decided: Decided) -> None:
+    plain, _ = build(tmp_path / "plain", decided)
+    ledger, _ = build(tmp_path / "odd", replace(decided, rejected=REJECTED))
+    assert list(ledger[2:]) == list(plain)
+    assert [(row.event_id, row.state, row.reason, row.detail) for row in ledger[:2]] == [
+        (event.id, "rejected", event.reason, event.detail) for event in REJECTED
+    ]
+    assert from_table(read_table(tmp_path / "odd" / "ledger.parquet"), LedgerRow) == ledger
 
 
 def test_a_dataset_of_points_has_no_events_and_may_have_no_scores(tmp_path: Path, decided: Decided) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import shapely
+from pyogrio.raw import write_arrow
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
 
 from pipeline.errors import RecipeError
@@ -220,6 +222,26 @@ def test_a_bad_date_among_good_ones_is_no_trouble_to_any_reader(name, bad, tmp_p
     ]  # fmt: skip
     assert [(event.id, event.reason) for event in inventory.rejected] == [("c", "bad_date")]
     assert bad is None or repr(bad) in inventory.rejected[0].detail
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.shp"])
+def test_a_day_that_no_calendar_has_in_a_column_of_dates_is_told_as_it_is(name, tmp_path) -> None:
+    days = pa.array([date(2023, 1, 1), date(2023, 1, 2), None], pa.date32())
+    table = pa.table({"id": ["a", "b", "c"], "event_date": days, "geometry": list(shapely.to_wkb(SQUARES))})
+    write_arrow(table, tmp_path / name, geometry_name="geometry", geometry_type="Polygon", crs="EPSG:4326")
+    if name == "a.gpkg":
+        with sqlite3.connect(tmp_path / name) as database:
+            for (trigger,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+                database.execute(f'DROP TRIGGER "{trigger}"')
+            database.execute("UPDATE a SET event_date = '2023-02-30' WHERE id = 'a'")
+    else:
+        content = (tmp_path / "a.dbf").read_bytes()
+        assert content.count(b"20230101") == 1
+        (tmp_path / "a.dbf").write_bytes(content.replace(b"20230101", b"20230230"))
+    inventory = read_inventory(tmp_path / name, PLACES)
+    assert [(event.id, f"{event.date:%Y-%m-%d}") for event in inventory.events] == [("b", "2023-01-02")]
+    assert [(row.id, row.reason) for row in inventory.rejected] == [("a", "bad_date"), ("c", "bad_date")]
+    assert inventory.rejected[0].detail.startswith("'2023-02-30' in column event_date is missing or not")
 
 
 def test_numbers_are_no_dates(tmp_path) -> None:
