@@ -29,15 +29,15 @@ def write_preview(root: Path, decided: Decided, shards: Sequence[Shard], *, patc
 
     Returns None when the dataset has no Sentinel-2 patch to show.
     """
-    shown = _shown(root, decided, shards, patches)
-    if not shown:
+    panels = [(sample, _panels(root, shards, sample)) for sample in _shown(root, decided, shards, patches)]
+    rows = [(sample, row) for sample, row in panels if row]
+    if not rows:
         return None
-    rows = [_panels(root, shards, sample) for sample in shown]
-    width = max(len(row) for row in rows)
+    width = max(len(row) for _, row in rows)
     figure = Figure(figsize=(2.6 * width, 2.8 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.atleast_2d(figure.subplots(len(rows), width, squeeze=False))
-    for line, (sample, row) in enumerate(zip(shown, rows, strict=True)):
+    for line, (sample, row) in enumerate(rows):
         for column in range(width):
             axis = axes[line, column]
             axis.set_axis_off()
@@ -61,7 +61,7 @@ def _shown(root: Path, decided: Decided, shards: Sequence[Shard], patches: int) 
 
 
 SEASONS = 4
-"""Images of an undated series that are shown."""
+"""Images that are shown of a series which no event divides."""
 
 Panel = tuple[str, NDArray[Any], dict[str, Any]]
 
@@ -73,7 +73,7 @@ def _panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
         panels += _optical_panels(optical, sample)
     classes = _frames(root, shards, "SCL", sample)
     if classes is not None:
-        step = _nearest(classes, sample, after=True)
+        step = _shown_step(classes, sample)
         norm = BoundaryNorm(np.arange(-0.5, 12), 12)
         options = {"cmap": ListedColormap(SCL_COLOURS), "norm": norm}
         panels.append((f"SCL {_day(classes, step)}", classes["bands"].values[step, 0], options))
@@ -85,18 +85,19 @@ def _panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
 
 
 def _optical_panels(optical: xr.Dataset, sample: Sample) -> list[Panel]:
-    if sample.date is None:
-        steps = np.flatnonzero(~np.isnat(optical["time_"].values))[:SEASONS].tolist()
-        return [(_day(optical, step), _rgb(optical, step), {}) for step in steps]
-    nearest = {"before": _nearest(optical, sample, after=False), "after": _nearest(optical, sample, after=True)}
-    return [(f"{name} {_day(optical, step)}", _rgb(optical, step), {}) for name, step in nearest.items()]
+    times = optical["time_"].values
+    nearest = {"before": nearest_image(times, sample, after=False), "after": nearest_image(times, sample, after=True)}
+    framed = [(f"{name} {_day(optical, step)}", step) for name, step in nearest.items() if step is not None]
+    seen = np.flatnonzero(~np.isnat(times))[:SEASONS].tolist()
+    shown = framed or [(_day(optical, step), step) for step in seen]
+    return [(title, _rgb(optical, step), {}) for title, step in shown]
 
 
 def _radar_panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
     for modality in ("S1ASC", "S1DSC", "S1RTC", "S1GRD"):
         radar = _frames(root, shards, modality, sample)
         if radar is not None and np.isfinite(radar["bands"].values).any():
-            step = _nearest(radar, sample, after=True)
+            step = _shown_step(radar, sample)
             image = radar["bands"].values[step, 0].astype(np.float32)
             return [
                 (
@@ -117,19 +118,24 @@ def _frames(root: Path, shards: Sequence[Shard], modality: str, sample: Sample) 
     return None
 
 
-def _nearest(frames: xr.Dataset, sample: Sample, *, after: bool) -> int:
-    """Return the image that is certainly before every event of the patch, or after all of them, and nearest to them."""
-    times = frames["time_"].values
+def nearest_image(times: NDArray[np.datetime64], sample: Sample, *, after: bool) -> int | None:
+    """Return the step of the image that is certainly before every event of a patch, or after all, and nearest to them.
+
+    `times` (time) has NaT where an image is missing. Returns None where there is no such image, or no day to go by.
+    """
     if sample.date is None:
-        return 0
+        return None
     none_before, all_after = _span(sample, sample.date)
-    event = np.datetime64((all_after if after else none_before).replace(tzinfo=None), "ns")
-    wanted = ~np.isnat(times) & ((times >= event) if after else (times < event))
-    if not wanted.any():
-        wanted = ~np.isnat(times)
-    distance = np.abs(times - event).astype(np.int64).astype(float)
-    distance[~wanted] = np.inf
-    return int(np.argmin(distance))
+    edge = np.datetime64((all_after if after else none_before).replace(tzinfo=None), "ns")
+    steps = np.flatnonzero((times >= edge) if after else (times < edge))
+    return int(steps[np.argmin(np.abs(times[steps] - edge))]) if steps.size else None
+
+
+def _shown_step(frames: xr.Dataset, sample: Sample) -> int:
+    """Return the image after the events, else the first one there is."""
+    times = frames["time_"].values
+    step = nearest_image(times, sample, after=True)
+    return step if step is not None else int(np.argmax(~np.isnat(times)))
 
 
 def _span(sample: Sample, day: datetime) -> tuple[datetime, datetime]:

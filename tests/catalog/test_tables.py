@@ -103,6 +103,24 @@ def test_what_was_decided_comes_back(tmp_path: Path, decided: Decided) -> None:
     assert read_decided(tmp_path) == decided
 
 
+def test_events_keep_what_is_known_of_their_date(tmp_path: Path, decided: Decided) -> None:
+    (plain,) = decided.events
+    told = replace(
+        plain,
+        id="e2",
+        date_from=DAY - timedelta(days=5),
+        date_to=DAY + timedelta(days=5),
+        confidence=0.43,
+        region="hill",
+    )
+    write_decided(tmp_path, replace(decided, events=(plain, told)))
+    assert read_decided(tmp_path).events == (plain, told)
+    frame = gpd.read_parquet(tmp_path / "events.parquet")
+    assert frame["date_from"].isna().tolist() == frame["confidence"].isna().tolist() == [True, False]
+    assert frame["date_to"][1] == told.date_to
+    assert (frame["confidence"][1], frame["region"][1]) == (0.43, "hill")
+
+
 def test_a_plan_that_was_read_back_has_the_digests_of_the_one_that_was_made(tmp_path: Path, decided: Decided) -> None:
     write_decided(tmp_path, decided)
     back = read_decided(tmp_path)
