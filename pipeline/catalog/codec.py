@@ -99,10 +99,10 @@ def read_table(path: Path) -> pa.Table:
         raise LayoutError(f"{path} is not a whole parquet file: {problem}") from err
 
 
-def with_geometry(table: pa.Table, geometries: Sequence[bytes]) -> pa.Table:
+def with_geometry(table: pa.Table, geometries: Sequence[bytes | None]) -> pa.Table:
     """Return `table` as GeoParquet 1.0.0 with a WKB column `geometry` in lon/lat on WGS 84 (OGC:CRS84)."""
     column = pa.array(geometries, pa.binary())
-    shapes: list[BaseGeometry] = list(shapely.from_wkb(list(geometries)))
+    shapes: list[BaseGeometry] = list(shapely.from_wkb([wkb for wkb in geometries if wkb is not None]))
     described: dict[str, Any] = {
         "encoding": "WKB",
         "geometry_types": sorted({shape.geom_type for shape in shapes}),
