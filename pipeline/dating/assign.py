@@ -20,6 +20,8 @@ class Known:
     date_to: date | None = None
     pre: date | None = None
     post: date | None = None
+    confidence: float | None = None
+    """How sure the inventory is of its date [0 to 1]."""
     reason: str = ""
     """Why the geometry cannot be used; empty where it can."""
 
@@ -34,7 +36,7 @@ class DatedRow:
     date_to: str | None = None
     """First day on which it was there."""
     event_conf: float = 0.0
-    """How sure the date is [0 to 1]: 1 for the inventory's own, 0 for none."""
+    """How sure the date is [0 to 1]: 1 for the inventory's own where it says nothing else, 0 for none."""
     method: str | None = None
     """inventory, interval or compat: whose date it is; None where there is none."""
     magnitude: float | None = None
@@ -64,8 +66,8 @@ def assign(known: Known, found: Finding | None, method: Method) -> DatedRow:
     found : Finding or None
         What the method says; None where the polygon was not looked at.
     method : str
-        With compat, a polygon that has a date of its own and none by the method gets 30 days before and after it as
-        `pre_dt2` and `post_dt2`.
+        With compat, a date of the inventory is certain whatever it says; and a polygon that has one and none by the
+        method gets 30 days before and after it as `pre_dt2` and `post_dt2`.
     """
     looked = found or Finding()
     pre, event, post = _by_method(known, looked, method)
@@ -81,7 +83,8 @@ def assign(known: Known, found: Finding | None, method: Method) -> DatedRow:
         post_date=_text(known.post or post),
     )
     if known.event is not None:
-        return _dated(row, known.event, (known.date_from, known.date_to), 1.0, INVENTORY)
+        confidence = 1.0 if method == "compat" or known.confidence is None else known.confidence
+        return _dated(row, known.event, (known.date_from, known.date_to), confidence, INVENTORY)
     if looked.event is None:
         return replace(row, reason=known.reason or looked.reason)
     interval = (known.pre or pre, known.post or post) if method == "compat" else (pre, post)

@@ -9,6 +9,7 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.dating.series import Finding, Series, Undatable
@@ -48,15 +49,28 @@ class IntervalRules:
             raise RecipeError(f"min-clear must be between 0 and 1, got {self.min_clear}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Split:
-    """The series cut between the samples `index` and `index` + 1."""
+@njit(nogil=True, cache=True)
+def _spread(values, level):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(values.size):
+        total += abs(values[i] - level)
+    return total
 
-    index: int
-    level_before: float
-    level_after: float
-    gain: float
-    """How much nearer two levels come to the samples of the window than one, sum of absolute differences."""
+
+@njit(nogil=True, cache=True)
+def _judge_splits(days, relative, window, fewest, out):  # type: ignore[no-untyped-def]
+    """Fill `out` (3, n - 1) with the levels before and after each split, and with what two levels gain over one."""
+    for index in range(days.size - 1):
+        first = np.searchsorted(days, days[index] - window, side="left")
+        last = np.searchsorted(days, days[index + 1] + window, side="right")
+        # A long gap must not leave fewer samples than the rules ask for.
+        first = max(0, min(first, index + 1 - fewest))
+        last = min(days.size, max(last, index + 1 + fewest))
+        before, after, both = relative[first : index + 1], relative[index + 1 : last], relative[first:last]
+        out[0, index] = np.median(before)
+        out[1, index] = np.median(after)
+        apart = _spread(before, out[0, index]) + _spread(after, out[1, index])
+        out[2, index] = _spread(both, np.median(both)) - apart
 
 
 def date_by_interval(series: Series, rules: IntervalRules) -> Finding:
@@ -86,47 +100,41 @@ def date_by_interval(series: Series, rules: IntervalRules) -> Finding:
     if count < 2 * rules.min_observations:
         return Finding(observations=count, reason=str(Undatable.TOO_FEW_OBSERVATIONS))
     relative = series.ndvi - series.undisturbed
-    splits = [_split(series.days, relative, index, rules) for index in range(count - 1)]
-    found = [split for split in splits if split.level_before - split.level_after >= rules.min_drop]
-    if not found:
+    before, after, gains = _splits(series.days, relative, rules)
+    found = np.flatnonzero(before - after >= rules.min_drop)
+    if not found.size:
         return Finding(observations=count, reason=str(Undatable.NO_DROP))
-    best = max(found, key=lambda split: split.gain)
-    if min(best.index + 1, count - 1 - best.index) < rules.min_observations:
+    best = int(found[np.argmax(gains[found])])
+    if min(best + 1, count - 1 - best) < rules.min_observations:
         return Finding(observations=count, reason=str(Undatable.TOO_FEW_OBSERVATIONS))
-    return _finding(series.days, relative, best, rules)
+    return _finding(series.days, relative, best, (float(before[best]), float(after[best])), rules)
 
 
-def _split(days: NDArray[np.datetime64], relative: NDArray[np.float64], index: int, rules: IntervalRules) -> _Split:
-    reach = np.timedelta64(rules.window, "D")
-    first = int(np.searchsorted(days, days[index] - reach, side="left"))
-    last = int(np.searchsorted(days, days[index + 1] + reach, side="right"))
-    # A long gap must not leave fewer samples than the rules ask for.
-    first = max(0, min(first, index + 1 - rules.min_observations))
-    last = min(len(days), max(last, index + 1 + rules.min_observations))
-    before, after = relative[first : index + 1], relative[index + 1 : last]
-    return _Split(
-        index=index,
-        level_before=float(np.median(before)),
-        level_after=float(np.median(after)),
-        gain=round(_spread(relative[first:last]) - _spread(before) - _spread(after), 9),
-    )
-
-
-def _spread(values: NDArray[np.float64]) -> float:
-    return float(np.abs(values - np.median(values)).sum())
+def _splits(days: NDArray[np.datetime64], relative: NDArray[np.float64], rules: IntervalRules) -> NDArray[np.float64]:
+    """Return levels before and after, and the gain, float64 (3, n - 1), of the split after each sample."""
+    out = np.empty((3, len(days) - 1), np.float64)
+    _judge_splits(days.astype(np.int64), relative, rules.window, rules.min_observations, out)
+    # Equal gains shall be equal in spite of the order of their sums.
+    out[2] = out[2].round(9)
+    return out
 
 
 def _finding(
-    days: NDArray[np.datetime64], relative: NDArray[np.float64], split: _Split, rules: IntervalRules
+    days: NDArray[np.datetime64],
+    relative: NDArray[np.float64],
+    index: int,
+    levels: tuple[float, float],
+    rules: IntervalRules,
 ) -> Finding:
-    magnitude = split.level_before - split.level_after
-    is_low = relative[split.index + 1 :] < split.level_after + 0.5 * magnitude
+    level_before, level_after = levels
+    magnitude = level_before - level_after
+    is_low = relative[index + 1 :] < level_after + 0.5 * magnitude
     persistence = float(is_low.mean())
     duration = float(np.cumprod(is_low).sum() / is_low.size)
     strength = min(1.0, magnitude / (_CERTAIN * rules.min_drop))
-    after = _day(days[split.index + 1])
+    after = _day(days[index + 1])
     return Finding(
-        before=_day(days[split.index]),
+        before=_day(days[index]),
         event=after,
         after=after,
         magnitude=magnitude,

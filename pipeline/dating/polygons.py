@@ -126,6 +126,14 @@ def _turned(part: shapely.Polygon) -> shapely.Polygon:
     return turned
 
 
+def shares_in(table: pd.DataFrame, column: str) -> Sequence[float | None]:
+    """Return the numbers from 0 to 1 of a column, None where a cell holds none; all None without such a column."""
+    if column not in table.columns:
+        return [None] * len(table)
+    numbers = pd.to_numeric(table[column], errors="coerce").tolist()
+    return [float(number) if 0.0 <= number <= 1.0 else None for number in numbers]
+
+
 def days_in(table: pd.DataFrame, column: str) -> Sequence[datetime | None]:
     """Return the days of a column, None where a cell holds none; all None where there is no such column."""
     return [day_of(value) for value in table[column].tolist()] if column in table.columns else [None] * len(table)

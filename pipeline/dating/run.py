@@ -12,7 +12,7 @@ from pipeline.dating.assign import DatedRow, Known, Method, assign
 from pipeline.dating.compat import date_by_published_rule
 from pipeline.dating.interval import IntervalRules, date_by_interval
 from pipeline.dating.look import look
-from pipeline.dating.polygons import Polygons, days_in, read_polygons
+from pipeline.dating.polygons import Polygons, days_in, read_polygons, shares_in
 from pipeline.dating.reading import BANDS
 from pipeline.dating.series import Finding, Observation, series_of
 from pipeline.dating.tables import dated_table, joined_series, series_table
@@ -154,15 +154,22 @@ def _midnight(day: date, later: int = 0) -> datetime:
 
 
 def _known(polygons: Polygons, request: DatingRequest) -> list[Known]:
-    columns = request.recipe.places.columns
+    columns, table = request.recipe.places.columns, polygons.table
     names = (columns.date_from, columns.date_to, "pre_date", "post_date")
-    stated = zip(polygons.days, polygons.reasons, *(days_in(polygons.table, name) for name in names), strict=True)
+    stated = zip(
+        polygons.days,
+        *(days_in(table, name) for name in names),
+        shares_in(table, columns.confidence),
+        polygons.reasons,
+        strict=True,
+    )
     return [
         Known(
-            event=_day(event), reason=reason, date_from=_day(first), date_to=_day(last), pre=_day(pre), post=_day(post)
+            event=_day(event), date_from=_day(first), date_to=_day(last), pre=_day(pre), post=_day(post),
+            confidence=confidence, reason=reason,
         )
-        for event, reason, first, last, pre, post in stated
-    ]
+        for event, first, last, pre, post, confidence, reason in stated
+    ]  # fmt: skip
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -64,12 +64,9 @@ def draw_zones(polygon: BaseGeometry, ring: BaseGeometry, grid: PatchGrid) -> ND
         Holds both.
     """
     transform = grid.geobox.affine
-    zones: NDArray[np.uint8] = rasterize(
-        [(ring, RING_VALUE), (polygon, POLYGON_VALUE)],
-        out_shape=(grid.size, grid.size),
-        transform=transform,
-        dtype=np.uint8,
-    )
+    shapes = [(ring, RING_VALUE), (polygon, POLYGON_VALUE)]
+    zones = np.zeros((grid.size, grid.size), np.uint8)
+    rasterize([(shape, value) for shape, value in shapes if not shape.is_empty], out=zones, transform=transform)
     if not (zones == POLYGON_VALUE).any():
         rasterize([(polygon, POLYGON_VALUE)], out=zones, transform=transform, all_touched=True)
     return zones
@@ -103,11 +100,12 @@ class Grounds:
             grid = _grid_around(reach, epsg)
             if grid.size > LARGEST:
                 yield row, str(Undatable.TOO_LARGE)
-            elif ring.is_empty:
+                continue
+            zones = draw_zones(polygon, ring, grid)
+            if not (zones == RING_VALUE).any():
                 yield row, str(Undatable.NO_UNDISTURBED_GROUND)
-            else:
-                zones = draw_zones(polygon, ring, grid)
-                yield Target(row=row, id=self.ids[row], grid=grid, packed=zlib.compress(zones))
+                continue
+            yield Target(row=row, id=self.ids[row], grid=grid, packed=zlib.compress(zones.tobytes()))
 
     def _around(self, rows: Integers, epsg: int) -> Geometries:
         """Return the polygons of `rows` and all that may lie near one of them, in metres of the zone."""
