@@ -14,6 +14,7 @@ from tqdm import tqdm
 from pipeline import __version__
 from pipeline.assemble import BuildOptions
 from pipeline.catalog import Ledger, rejected_rows
+from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import ClusterSetting, Runner, open_runner
 from pipeline.demo import demo_request
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
     demo.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine")
     demo.set_defaults(call=_demo)
+    add_dating(commands, _date)
     add_tools(commands)
     return parser
 
@@ -173,6 +175,13 @@ def _build_plan(request: Request, runner: Runner) -> int:
 def _print_rejected(ledger: Ledger) -> None:
     for line in rejected_lines(ledger):
         print(f"rejected: {line}")
+
+
+def _date(options: argparse.Namespace) -> int:
+    with open_runner(_setting(options)) as runner, _bar("date") as progress:
+        dated = date_places(options, runner, progress)
+    print_dated(dated, options.out)
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
