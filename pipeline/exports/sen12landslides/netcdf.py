@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import netCDF4
 import numpy as np
@@ -43,41 +43,49 @@ def write_patch(path: Path, content: PatchFile, *, dims: Dims) -> None:
     dims : txy or tyx
         `txy` as released: values really are transposed to (time, x, y). Coordinates x and y are upper left corners.
     """
-    grid = content.grid
-    steps = np.arange(grid.size) * grid.resolution
     with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
         file.set_fill_off()
-        for name, size in zip(_DIMS[dims], (len(content.days), grid.size, grid.size), strict=True):
+        for name, size in zip(_DIMS[dims], (len(content.days), content.grid.size, content.grid.size), strict=True):
             file.createDimension(name, size)
-        for name, values in content.variables.items():
-            _write_variable(file, name, np.swapaxes(values, 1, 2) if dims == "txy" else values, _DIMS[dims])
-        mapping = file.createVariable(GRID_MAPPING, np.int64, (), contiguous=True)
-        mapping.setncatts(_grid_mapping(grid))
-        mapping[...] = 0
-        _write_time(file, content.days)
-        for name, values in (("x", grid.left + steps), ("y", grid.top - steps)):
-            axis = file.createVariable(name, np.float64, (name,), fill_value=np.nan, contiguous=True)
-            axis.setncatts(_AXES[name])
-            axis[:] = values
+        variables = _variables(content, dims)
+        # All are defined before the first value: a dimension without its variable would leave traces in the file.
+        for name, variable in variables.items():
+            _define(file, name, variable)
         file.setncatts(dict(content.attributes))
+        for name, variable in variables.items():
+            file[name][...] = variable.values
 
 
-_AXES = {
-    name: {"axis": name.upper(), "standard_name": f"projection_{name}_coordinate", "units": "metre"} for name in "xy"
-}
+class _Variable(NamedTuple):
+    dims: tuple[str, ...]
+    values: NDArray[Any]
+    attributes: Mapping[str, Any]
 
 
-def _write_variable(file: netCDF4.Dataset, name: str, values: NDArray[Any], dims: tuple[str, ...]) -> None:
-    fill = np.nan if values.dtype.kind == "f" else None
-    variable = file.createVariable(name, values.dtype, dims, fill_value=fill, contiguous=True)
-    variable.setncattr("grid_mapping", GRID_MAPPING)
-    variable[...] = values
+def _variables(content: PatchFile, dims: Dims) -> dict[str, _Variable]:
+    grid, days = content.grid, content.days
+    steps = np.arange(grid.size) * grid.resolution
+    mapped = {"grid_mapping": GRID_MAPPING}
+    cubes = {
+        name: _Variable(_DIMS[dims], np.swapaxes(values, 1, 2) if dims == "txy" else values, mapped)
+        for name, values in content.variables.items()
+    }
+    time = {"units": f"days since {days[0]} 00:00:00", "calendar": "proleptic_gregorian"}
+    return {
+        **cubes,
+        GRID_MAPPING: _Variable((), np.array(0, np.int64), _grid_mapping(grid)),
+        "time": _Variable(("time",), (days - days[0]).astype(np.int64), time),
+        "x": _Variable(("x",), grid.left + steps, {}),
+        "y": _Variable(("y",), grid.top - steps, {}),
+    }
 
 
-def _write_time(file: netCDF4.Dataset, days: NDArray[np.datetime64]) -> None:
-    time = file.createVariable("time", np.int64, ("time",), contiguous=True)
-    time.setncatts({"units": f"days since {days[0]} 00:00:00", "calendar": "proleptic_gregorian"})
-    time[:] = (days - days[0]).astype(np.int64)
+def _define(file: netCDF4.Dataset, name: str, variable: _Variable) -> None:
+    dtype = variable.values.dtype
+    fill = np.nan if dtype.kind == "f" else None
+    file.createVariable(name, dtype, variable.dims, fill_value=fill, contiguous=True).setncatts(
+        dict(variable.attributes)
+    )
 
 
 def _grid_mapping(grid: PatchGrid) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def convert(frames: Frames, radiometry: Radiometry) -> NDArray[Any]:
 
 def usable(frames: Frames) -> NDArray[np.bool_]:
     """Tell which frames (frame) may be in a file: in either radiometry, so that both trees hold the same files."""
-    result = np.array([1.0 - mask.mean() <= MAX_MISSING for mask in frames.valid], np.bool_)
+    result = np.array([(~mask).mean() <= MAX_MISSING for mask in frames.valid], np.bool_)
     if frames.classes is not None:
         result &= (frames.classes != 0).any(axis=(1, 2))
     for radiometry in RADIOMETRIES:

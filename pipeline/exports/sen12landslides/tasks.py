@@ -184,7 +184,7 @@ def _write_locations(path: Path, group: Group, ids: Mapping[str, Sequence[str]])
         "crs_original": [f"EPSG:{sample.grid.epsg}" for sample in places],
     }
     points = shapely.points([(sample.lon, sample.lat) for sample in places])
-    gpd.GeoDataFrame(columns, geometry=points, crs="OGC:CRS84").to_file(path, driver="GeoJSON", WRITE_NAME="NO")
+    gpd.GeoDataFrame(columns, geometry=points, crs="EPSG:4326").to_file(path, driver="GeoJSON", WRITE_NAME="NO")
 
 
 def _write_json(path: Path, content: Any) -> None:
