@@ -82,6 +82,25 @@ def test_frames_stand_by_time_and_earlier_padding_is_not_taken_for_an_image(tmp_
     assert (np.diff(patch["time"].values).astype(int) >= 0).all()
 
 
+def test_an_image_of_scenes_with_different_offsets_is_not_used(tmp_path, export_of):
+    site = make_site(2)
+    site.mixed.add(3)
+    out = export_of(site.write(tmp_path / "site"), out=tmp_path / "out")
+    assert ledger(out).frames.to_dict() == {
+        (f"site_{number}", sensor): 5 if sensor == "s2" else 6 for number in (100, 101) for sensor in SENSORS
+    }
+
+
+def test_an_offset_of_the_store_is_taken_off(tmp_path, export_of):
+    site = make_site(2, overrides={"offset": 1000})
+    out = export_of(site.write(tmp_path / "site"), out=tmp_path / "out")
+    held = site.arrays["S2L2A"][0, :, 1].astype(int) - 1000
+    added = np.array([site.offset(step) for step in range(6)])[:, None, None]
+    for radiometry, expected in (("harmonized", held), ("raw", held - added)):
+        patch = open_patch(out / "data" / f"data_{radiometry}" / "s2/site_s2_100.nc")
+        np.testing.assert_array_equal(patch["B02"], expected.clip(0, 10_000))
+
+
 def test_landslides_are_told_as_the_inventory_has_them(tmp_path, export_of):
     site = make_site(4)
     day = datetime(2021, 12, 20, tzinfo=UTC)
@@ -150,6 +169,7 @@ def test_a_missing_split_says_what_to_do(tmp_path, capsys):
     write_lists(root, "mine", {"train": ["site_100"], "val": ["site_100"]})
     line = refused(capsys, root, "--out", tmp_path / "out", "--split", "mine")
     assert "site_100 is in train and in val" in line
+    assert "a split is not called '../all'" in refused(capsys, root, "--out", tmp_path / "out", "--split", "../all")
     (root / "splits/mine/val.txt").unlink()
     assert "val.txt cannot be read" in refused(capsys, root, "--out", tmp_path / "out", "--split", "mine")
     assert not (tmp_path / "out").exists()
@@ -185,6 +205,15 @@ def test_a_damaged_store_leaves_nothing_behind(tmp_path, capsys):
     (root / "all/MASK/site_1.zarr.zip").write_bytes(b"zip")
     assert "not a whole .zarr.zip" in refused(capsys, root, "--out", tmp_path / "out", "--split", "compat")
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_a_dataset_that_is_not_whole_is_refused(tmp_path, capsys):
+    root = make_site(2).write(tmp_path / "site")
+    table = pd.read_parquet(root / "ledger.parquet")
+    table.loc[[0, 5], "state"] = "unfinished"
+    table.to_parquet(root / "ledger.parquet")
+    line = refused(capsys, root, "--out", tmp_path / "out", "--split", "compat")
+    assert "2 frames are unfinished; build it again with --resume first" in line
 
 
 def test_one_radiometry_and_an_empty_folder_will_do(tmp_path, export_of):

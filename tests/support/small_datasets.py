@@ -41,6 +41,8 @@ class Site:
     """Frames in which an earlier image stands once more."""
     unplaced: set[int]
     """Samples that are in no file."""
+    mixed: set[int]
+    """Timesteps whose scenes carry different offsets."""
 
     def day(self, step: int) -> datetime:
         return FIRST + timedelta(days=10 * step, hours=10)
@@ -78,7 +80,8 @@ class Site:
         return index in self.unplaced or (index, modality, step) in self.lost
 
     def _row(self, index: int, modality: str, step: int) -> PlanRow:
-        assets = (AssetRef(scene_id="scene", hrefs=("a.tif",), offset=self.offset(step)),)
+        offsets = (0, -1000) if step in self.mixed else (self.offset(step),)
+        assets = tuple(AssetRef(scene_id=f"scene{offset}", hrefs=("a.tif",), offset=offset) for offset in offsets)
         choice = Choice(acquisition="pass", acquired=self.day(step), file_id="file", assets=assets)
         return PlanRow(
             sample_id=self.samples[index].id,
@@ -143,6 +146,7 @@ def make_site(
         lost=set(),
         padding=set(),
         unplaced=set(),
+        mixed=set(),
     )
 
 

@@ -92,7 +92,7 @@ class _Held:
 
 def _write_patches(datasets: Sequence[Dataset], request: ExportRequest, out: Path, progress: Progress) -> _Held:
     held = _Held(numbers=number_events(datasets))
-    total = sum(len(dataset.decided.samples) for dataset in datasets)
+    total = sum(bool(place.shard) for dataset in datasets for place in dataset.decided.places.values())
     done = 0
     for dataset, numbers in zip(datasets, held.numbers, strict=True):
         for radiometry in request.radiometries:

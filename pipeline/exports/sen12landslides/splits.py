@@ -29,13 +29,15 @@ def open_splitter(roots: Sequence[Path], name: str | None) -> Splitter:
     Raises
     ------
     RecipeError
-        A dataset has no such lists, or a patch is in two of them.
+        The name is none, a dataset has no such lists, or a patch is in two of them.
     LayoutError
         A list is missing or is not text.
     """
     if name == COMPAT:
         return compat_split
     chosen = name or DEFAULT
+    if Path(chosen).name != chosen:
+        raise RecipeError(f"a split is not called {chosen!r}: give the name of a folder below splits")
     split_of: dict[str, str] = {}
     for root in roots:
         folder = root / "splits" / chosen
@@ -57,7 +59,7 @@ def _add(split_of: dict[str, str], ids: Sequence[str], split: str, folder: Path)
 
 def _read_ids(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").split()
+        return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as err:
         raise LayoutError(f"{path} cannot be read: make the split again with `sen12 split`") from err
 
