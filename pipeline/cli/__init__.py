@@ -15,6 +15,7 @@ from pipeline import __version__
 from pipeline.assemble import BuildOptions
 from pipeline.catalog import Ledger, rejected_rows
 from pipeline.cli.dating import add_dating, date_places, print_dated
+from pipeline.cli.export import add_export
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import ClusterSetting, Runner, open_runner
 from pipeline.demo import demo_request
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(call=_demo)
     add_dating(commands, _date)
     add_tools(commands)
+    add_export(commands)
     return parser
 
 
