@@ -12,7 +12,8 @@ from pipeline.pixels.classification import class_shares
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import PatchGrid, Reason, Sample, Score
-from pipeline.sources.window import RasterReader, Signer, open_reader
+from pipeline.sources.reading import WindowReader, open_reader
+from pipeline.sources.window import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def _window(sample: Sample, candidate: Candidate) -> SurveyWindow:
     )
 
 
-def _score(window: SurveyWindow, reader: RasterReader) -> Score:
+def _score(window: SurveyWindow, reader: WindowReader) -> Score:
     try:
         shares = class_shares(read_classification(window.hrefs, window.grid, reader))
     except TransientSourceError:
@@ -93,7 +94,7 @@ def _as_score(window: SurveyWindow, shares: tuple[float, float, float, float], e
     )
 
 
-def read_classification(hrefs: Sequence[str], grid: PatchGrid, reader: RasterReader) -> NDArray[np.uint8]:
+def read_classification(hrefs: Sequence[str], grid: PatchGrid, reader: WindowReader) -> NDArray[np.uint8]:
     """Return the scene classification of one acquisition, uint8 (y, x): the first scene with data wins."""
     classes = np.zeros((grid.size, grid.size), np.uint8)
     for href in hrefs:

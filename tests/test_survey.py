@@ -18,7 +18,7 @@ from support.records import DAY, make_grid, make_sample, make_scene
 from pipeline.errors import TransientSourceError
 from pipeline.plan.candidates import Candidate
 from pipeline.records import Reason, Sample, Scene, Score
-from pipeline.sources.window import open_reader
+from pipeline.sources.reading import open_reader
 from pipeline.survey import read_classification, survey_batch, survey_batches
 
 SIDE = 32

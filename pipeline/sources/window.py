@@ -41,6 +41,13 @@ _ON_GRID_TOLERANCE = 1e-6
 _GONE = re.compile(r"HTTP response code: (404|410)\b|does not exist in the file system|No such file")
 
 
+class Wanted(NamedTuple):
+    """One file to read, and how its pixels come onto a grid that they do not lie on."""
+
+    href: str
+    resampling: Resampling
+
+
 class Signer(Protocol):
     """The part of a source that reading needs."""
 
@@ -114,7 +121,7 @@ class RasterReader:
 
 
 class _QueryFilter(logging.Filter):
-    """Takes signatures out of what rasterio logs for GDAL: it names signed URLs, some of them as warnings."""
+    """Takes signatures out of what rasterio logs for GDAL, and urllib3 of its own: both name signed URLs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = public(record.getMessage()), ()
@@ -122,13 +129,13 @@ class _QueryFilter(logging.Filter):
 
 
 _QUERY_FILTER = _QueryFilter()
-_GDAL_LOGGERS = ("rasterio._base", "rasterio._env", "rasterio._err")
+_LOGGERS = ("rasterio._base", "rasterio._env", "rasterio._err", "urllib3.connectionpool", "urllib3.util.retry")
 
 
 @contextmanager
-def open_reader(source: Signer) -> Iterator[RasterReader]:
-    """Yield a reader for one thread, under the GDAL options that remote rasters need."""
-    for name in _GDAL_LOGGERS:
+def open_reference(source: Signer) -> Iterator[RasterReader]:
+    """Yield the reference reader for one thread, under the GDAL options that remote rasters need."""
+    for name in _LOGGERS:
         logging.getLogger(name).addFilter(_QUERY_FILTER)
     reader = RasterReader(source)
     with rasterio.Env(**{**GDAL_OPTIONS, **source.gdal_env()}):
@@ -189,7 +196,7 @@ def _placement(dataset: DatasetReader) -> Placement:
 
 def pixel_positions(placement: Placement, grid: PatchGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return column and row of the patch's pixel centres in the raster, in pixels from its upper left corner."""
-    centres = (np.arange(grid.size) + 0.5) * grid.resolution
+    centres = (np.arange(grid.size, dtype=np.float64) + 0.5) * grid.resolution
     return (
         (grid.left + centres - placement.left) / placement.pixel_width,
         (grid.top - centres - placement.top) / placement.pixel_height,

@@ -1,4 +1,4 @@
-"""What a tiled GeoTIFF says of itself: where its tiles lie in the file, how they are packed, and where its pixels lie."""
+"""What a tiled GeoTIFF says of itself: where its tiles lie in the file, how they are packed, where its pixels lie."""
 
 import io
 import math
@@ -146,7 +146,7 @@ def _require_known(page: tifffile.TiffPage) -> None:
         "bit order": page.fillorder == 1,
         "predictor of another dtype": page.dtype is not None
         and (int(page.predictor) == 1 or (int(page.predictor) == 3) == (page.dtype.kind == "f")),
-        "photometric": int(page.photometric) in {0, 1} and int(page.photometric) == 1,
+        "photometric": int(page.photometric) == 1,
     }
     for problem, is_met in checks.items():
         if not is_met:
@@ -164,7 +164,7 @@ def _placement(page: tifffile.TiffPage) -> tuple[float, float, float, float]:
 
 
 def _epsg(page: tifffile.TiffPage) -> int:
-    keys = page.geotiff_tags
+    keys = page.geotiff_tags or {}
     epsg = int(keys.get("ProjectedCSTypeGeoKey", 0))
     if int(keys.get("GTModelTypeGeoKey", 0)) != 1 or not 1024 <= epsg < 32767:
         raise UnknownFileError("no EPSG zone")

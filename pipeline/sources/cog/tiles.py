@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from numba import njit
 from numcodecs import Zstd
 from numpy.typing import NDArray
 
 from pipeline.sources.cog.header import DEFLATE, ZSTD, TiledImage
+
+_DAMAGED: Any = igzip_lib.IsalError
+"""Its stub calls it an instance."""
 
 
 class DamagedTileError(Exception):
@@ -69,7 +72,7 @@ class Tile:
         while len(self._rows) < wanted and not self._inflater.eof:
             try:
                 part = self._inflater.decompress(self._rest, wanted - len(self._rows))
-            except isal_zlib.error as err:
+            except _DAMAGED as err:
                 raise DamagedTileError(str(err)) from err
             self._rest = self._inflater.unconsumed_tail
             if not part and not self._rest:
@@ -121,7 +124,7 @@ def copy_tile(tile: Tile, *, rows: tuple[int, int], columns: tuple[int, int], ta
         target[...] = values[:, columns[0] : columns[1]]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _undo_difference(differences: NDArray[Any], first: int, target: NDArray[Any]) -> None:
     """Add up differences along rows; columns before `first` are only added. Storing wraps as the dtype does."""
     rows, columns = target.shape
