@@ -27,7 +27,8 @@ from pipeline.records import (
     Shard,
     ShardReport,
 )
-from pipeline.sources.window import Signer, open_reader
+from pipeline.sources.reading import open_reader
+from pipeline.sources.window import Signer
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,8 @@ from pipeline.records import (
     Shard,
     ShardSample,
 )
-from pipeline.sources.window import RasterReader
+from pipeline.sources.reading import WindowReader
+from pipeline.sources.window import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +58,7 @@ class PatchReader:
 
     shard: Shard
     recipe: Recipe
-    reader: RasterReader
+    reader: WindowReader
 
     @property
     def modality(self) -> Modality:
@@ -137,13 +138,15 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
         open_pixels = classes == 0
         if not open_pixels.any():
             break
-        found = patches.reader.read(asset.mask_href, grid, resampling="nearest").astype(np.uint8)
+        rule = resampling_of(modality, patches.recipe)
+        wanted = [Wanted(asset.mask_href, "nearest"), *(Wanted(href, rule) for href in asset.hrefs)]
+        mask, *bands = patches.reader.read_bands(wanted, grid)
+        found = mask.astype(np.uint8)
         take = open_pixels & (found != 0)
         if not take.any():
             continue
         classes[take] = found[take]
-        for index, href in enumerate(asset.hrefs):
-            read = patches.reader.read(href, grid, resampling=resampling_of(modality, patches.recipe))
+        for index, (href, read) in enumerate(zip(asset.hrefs, bands, strict=True)):
             stored = read if is_class else apply_offset(_as_numbers(read, href), take, offset=asset.offset)
             values[index][take] = stored[take]
     return _finished(patches, values, cloud_mask_from_scl(classes))

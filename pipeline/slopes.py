@@ -16,7 +16,7 @@ from pipeline.plan.candidates import find_candidates, scenes_with
 from pipeline.records import PatchGrid, Sample, Scene
 from pipeline.sources import Query, Source
 from pipeline.sources.clusters import cluster_places
-from pipeline.sources.window import RasterReader, open_reader
+from pipeline.sources.reading import WindowReader, open_reader
 
 _THREADS = 8
 """Elevation tiles read at the same time."""
@@ -77,7 +77,7 @@ def _with_border(grid: PatchGrid) -> PatchGrid:
     return replace(grid, left=grid.left - grid.resolution, top=grid.top + grid.resolution, size=grid.size + 2)
 
 
-def _mean_slope(grid: PatchGrid, scenes: Sequence[Scene], reader: RasterReader) -> float:
+def _mean_slope(grid: PatchGrid, scenes: Sequence[Scene], reader: WindowReader) -> float:
     heights: NDArray[np.float32] = np.full((grid.size, grid.size), np.nan, np.float32)
     for scene in scenes:
         is_open = np.isnan(heights)

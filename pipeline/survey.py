@@ -15,7 +15,8 @@ from pipeline.pixels.classification import ClassShares, class_shares
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
-from pipeline.sources.window import RasterReader, Signer, open_reader
+from pipeline.sources.reading import WindowReader, open_reader
+from pipeline.sources.window import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ def _window(sample: Sample, candidate: Candidate, band: str, radar: Resampling |
     )
 
 
-def _score(window: SurveyWindow, reader: RasterReader) -> Score:
+def _score(window: SurveyWindow, reader: WindowReader) -> Score:
     try:
         return _as_score(window, _shares(window, reader))
     except TransientSourceError:
@@ -101,7 +102,7 @@ def _score(window: SurveyWindow, reader: RasterReader) -> Score:
         return _as_score(window, unknown, error=str(Reason.UNREADABLE))
 
 
-def _shares(window: SurveyWindow, reader: RasterReader) -> ClassShares:
+def _shares(window: SurveyWindow, reader: WindowReader) -> ClassShares:
     if window.radar is None:
         return class_shares(read_classification(window.hrefs, window.grid, reader))
     missing = missing_radar_share(window.hrefs, window.grid, reader, resampling=window.radar)
@@ -123,7 +124,7 @@ def _as_score(window: SurveyWindow, shares: ClassShares, error: str = "") -> Sco
     )
 
 
-def read_classification(hrefs: Sequence[str], grid: PatchGrid, reader: RasterReader) -> NDArray[np.uint8]:
+def read_classification(hrefs: Sequence[str], grid: PatchGrid, reader: WindowReader) -> NDArray[np.uint8]:
     """Return the scene classification of one acquisition, uint8 (y, x): the first scene with data wins."""
     classes = np.zeros((grid.size, grid.size), np.uint8)
     for href in hrefs:
@@ -135,7 +136,7 @@ def read_classification(hrefs: Sequence[str], grid: PatchGrid, reader: RasterRea
 
 
 def missing_radar_share(
-    hrefs: Sequence[str], grid: PatchGrid, reader: RasterReader, *, resampling: Resampling
+    hrefs: Sequence[str], grid: PatchGrid, reader: WindowReader, *, resampling: Resampling
 ) -> float:
     """Return the share of a patch without radar measurement [1]: pixels where no scene has a power above 0."""
     missing = np.ones((grid.size, grid.size), np.bool_)

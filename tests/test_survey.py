@@ -20,7 +20,7 @@ from pipeline.errors import TransientSourceError
 from pipeline.patches import PatchReader
 from pipeline.plan.candidates import Candidate
 from pipeline.records import AssetRef, Choice, Reason, Resampling, Sample, Scene, Score, Shard, ShardSample
-from pipeline.sources.window import open_reader
+from pipeline.sources.reading import open_reader
 from pipeline.survey import read_classification, survey_batch, survey_batches
 
 SIDE = 32

@@ -20,7 +20,8 @@ from pipeline.pixels.reflectance import apply_offset
 from pipeline.plan.candidates import find_candidates, to_choice
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import S2_NODATA, AssetRef, Choice, PatchGrid, Sample, Scene
-from pipeline.sources.window import RasterReader, Signer, open_reader
+from pipeline.sources.reading import WindowReader, open_reader
+from pipeline.sources.window import Signer
 
 BANDS = ("B04", "B08")
 """Red and near infrared."""
@@ -96,7 +97,7 @@ def read_visit(visit: Visit, source: Signer) -> Seen:
     return Seen(observations=tuple(observations), unreadable=tuple(unreadable))
 
 
-def observe(target: Target, choice: Choice, reader: RasterReader) -> Observation:
+def observe(target: Target, choice: Choice, reader: WindowReader) -> Observation:
     """Return what one acquisition shows of one polygon; bands are read only where some of the polygon is clear.
 
     Raises
@@ -129,7 +130,7 @@ def _median(values: NDArray[np.float64]) -> float | None:
 
 
 def _read_classes(
-    assets: Sequence[AssetRef], grid: PatchGrid, reader: RasterReader
+    assets: Sequence[AssetRef], grid: PatchGrid, reader: WindowReader
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
     """Return the classification, first scene with data wins, and the number of the scene that each pixel is of."""
     classes = np.zeros((grid.size, grid.size), np.uint8)
@@ -146,7 +147,7 @@ def _read_classes(
 
 
 def _read_bands(
-    assets: Sequence[AssetRef], owners: NDArray[np.int16], grid: PatchGrid, reader: RasterReader
+    assets: Sequence[AssetRef], owners: NDArray[np.int16], grid: PatchGrid, reader: WindowReader
 ) -> NDArray[np.int16]:
     """Return reflectance without offsets, int16 (band, y, x)."""
     values = np.full((len(BANDS), *owners.shape), S2_NODATA, np.int16)

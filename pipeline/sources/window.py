@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import rasterio
@@ -39,6 +39,13 @@ GDAL_OPTIONS: Mapping[str, Any] = {
 
 _ON_GRID_TOLERANCE = 1e-6
 _GONE = re.compile(r"HTTP response code: (404|410)\b|does not exist in the file system|No such file")
+
+
+class Wanted(NamedTuple):
+    """One file to read, and how its pixels come onto a grid that they do not lie on."""
+
+    href: str
+    resampling: Resampling
 
 
 class Signer(Protocol):
@@ -114,21 +121,21 @@ class RasterReader:
 
 
 class _QueryFilter(logging.Filter):
-    """Takes signatures out of what rasterio logs for GDAL: it names signed URLs, some of them as warnings."""
+    """Takes signatures out of what rasterio logs for GDAL, and urllib3 of its own: both name signed URLs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _public(record.getMessage()), ()
+        record.msg, record.args = public(record.getMessage()), ()
         return True
 
 
 _QUERY_FILTER = _QueryFilter()
-_GDAL_LOGGERS = ("rasterio._base", "rasterio._env", "rasterio._err")
+_LOGGERS = ("rasterio._base", "rasterio._env", "rasterio._err", "urllib3.connectionpool", "urllib3.util.retry")
 
 
 @contextmanager
-def open_reader(source: Signer) -> Iterator[RasterReader]:
-    """Yield a reader for one thread, under the GDAL options that remote rasters need."""
-    for name in _GDAL_LOGGERS:
+def open_reference(source: Signer) -> Iterator[RasterReader]:
+    """Yield the reference reader for one thread, under the GDAL options that remote rasters need."""
+    for name in _LOGGERS:
         logging.getLogger(name).addFilter(_QUERY_FILTER)
     reader = RasterReader(source)
     with rasterio.Env(**{**GDAL_OPTIONS, **source.gdal_env()}):
@@ -142,11 +149,11 @@ def read_patch(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resamplin
     """Read the first band of an open raster on `grid`; see `RasterReader.read` for what comes back."""
     if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
         kind = "has ground control points only" if dataset.gcps[0] else "has no map projection"
-        raise SourceError(f"{_public(dataset.name)} {kind}: it cannot be put on a grid")
+        raise SourceError(f"{public(dataset.name)} {kind}: it cannot be put on a grid")
     if dataset.crs.to_epsg() == grid.epsg and _is_north_up(dataset):
-        columns, rows = _pixel_positions(dataset, grid)
-        if resampling == "nearest" or (_is_on_grid(columns) and _is_on_grid(rows)):
-            return _gather(dataset, _index(rows), _index(columns))
+        columns, rows = pixel_positions(_placement(dataset), grid)
+        if resampling == "nearest" or (is_on_grid(columns) and is_on_grid(rows)):
+            return _gather(dataset, pixel_indices(rows), pixel_indices(columns))
     return _warp(dataset, grid, resampling)
 
 
@@ -169,35 +176,55 @@ def _is_north_up(dataset: DatasetReader) -> bool:
     return bool(transform.b == 0 and transform.d == 0 and transform.a > 0 and transform.e < 0)
 
 
-def _pixel_positions(dataset: DatasetReader, grid: PatchGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    centres = (np.arange(grid.size) + 0.5) * grid.resolution
+class Placement(NamedTuple):
+    """Where the pixels of a north-up raster lie."""
+
+    left: float
+    """Easting of the left edge [m]."""
+    top: float
+    """Northing of the upper edge [m]."""
+    pixel_width: float
+    """[m], positive."""
+    pixel_height: float
+    """[m], negative."""
+
+
+def _placement(dataset: DatasetReader) -> Placement:
     transform = dataset.transform
+    return Placement(transform.c, transform.f, transform.a, transform.e)
+
+
+def pixel_positions(placement: Placement, grid: PatchGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return column and row of the patch's pixel centres in the raster, in pixels from its upper left corner."""
+    centres = (np.arange(grid.size, dtype=np.float64) + 0.5) * grid.resolution
     return (
-        (grid.left + centres - transform.c) / transform.a,
-        (grid.top - centres - transform.f) / transform.e,
+        (grid.left + centres - placement.left) / placement.pixel_width,
+        (grid.top - centres - placement.top) / placement.pixel_height,
     )
 
 
-def _is_on_grid(positions: NDArray[np.float64]) -> bool:
+def is_on_grid(positions: NDArray[np.float64]) -> bool:
+    """Tell whether the centres of the patch's pixels are those of neighbouring pixels of the raster."""
     expected = positions[0] + np.arange(positions.size)
     centred = abs(positions[0] % 1.0 - 0.5) < _ON_GRID_TOLERANCE
     return bool(centred and np.allclose(positions, expected, rtol=0, atol=_ON_GRID_TOLERANCE))
 
 
-def _index(positions: NDArray[np.float64]) -> NDArray[np.int64]:
+def pixel_indices(positions: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the pixel that each position lies in."""
     # A centre on the border of two source pixels takes the right or lower one, whatever the rounding.
     return np.floor(positions + _ON_GRID_TOLERANCE).astype(np.int64)
 
 
 def _gather(dataset: DatasetReader, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[Any]:
-    out = _empty(dataset, (rows.size, columns.size))
+    out = empty_patch(np.dtype(dataset.dtypes[0]), (rows.size, columns.size))
     inside_rows = np.flatnonzero((rows >= 0) & (rows < dataset.height))
     inside_columns = np.flatnonzero((columns >= 0) & (columns < dataset.width))
     if not inside_rows.size or not inside_columns.size:
         return out
     rows, columns = rows[inside_rows], columns[inside_columns]
     window = Window(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1)
-    block = _without_nodata(dataset.read(1, window=window), dataset.nodata)
+    block = without_nodata(dataset.read(1, window=window), dataset.nodata)
     out[np.ix_(inside_rows, inside_columns)] = block[np.ix_(rows - rows[0], columns - columns[0])]
     return out
 
@@ -218,7 +245,7 @@ def _warp(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> ND
     if dataset.nodata is None:
         options["add_alpha"] = True
     with WarpedVRT(dataset, **options) as vrt:
-        values = _without_nodata(vrt.read(1), dataset.nodata)
+        values = without_nodata(vrt.read(1), dataset.nodata)
         if dataset.nodata is None:
             values[vrt.read(vrt.count) == 0] = np.nan if values.dtype.kind == "f" else 0
     if dataset.nodata and values.dtype.kind != "f":
@@ -249,12 +276,13 @@ def _transformer(epsg: int, wkt: str) -> Transformer:
     return Transformer.from_crs(epsg, wkt, always_xy=True)
 
 
-def _empty(dataset: DatasetReader, shape: tuple[int, int]) -> NDArray[Any]:
-    dtype = np.dtype(dataset.dtypes[0])
+def empty_patch(dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Return a patch of which nothing is known: NaN, or 0 for integers."""
     return np.full(shape, np.nan, np.float32) if dtype.kind == "f" else np.zeros(shape, dtype)
 
 
-def _without_nodata(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+def without_nodata(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    """Return floating point as float32 with NaN for no data, and integers as they are."""
     if values.dtype.kind != "f":
         return values
     floats = values.astype(np.float32, copy=False)
@@ -264,10 +292,10 @@ def _without_nodata(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
 
 
 def _source_error(href: str, err: Exception) -> SourceError:
-    problem = _public(" ".join(str(_root_cause(err)).split()))
+    problem = public(" ".join(str(_root_cause(err)).split()))
     if not _is_remote(href) or _GONE.search(problem):
-        return SourceError(f"{_public(href)} cannot be read: {problem}")
-    return TransientSourceError(f"{_public(href)} could not be read now: {problem}")
+        return SourceError(f"{public(href)} cannot be read: {problem}")
+    return TransientSourceError(f"{public(href)} could not be read now: {problem}")
 
 
 def _root_cause(err: BaseException) -> BaseException:
@@ -279,6 +307,6 @@ def _is_remote(href: str) -> bool:
     return "://" in href or href.startswith(("/vsicurl", "/vsis3"))
 
 
-def _public(text: str) -> str:
+def public(text: str) -> str:
     """Return `text` without the query of any URL, whole or cut, in it: that is where signatures are."""
     return re.sub(r"\?[^\s'\",)]*", "", text)

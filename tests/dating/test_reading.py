@@ -15,7 +15,7 @@ from support.records import DAY, make_grid, make_scene
 from pipeline.dating.reading import observe, read_visit, visits_of
 from pipeline.dating.targets import Target, draw_zones
 from pipeline.errors import TransientSourceError
-from pipeline.sources.window import open_reader
+from pipeline.sources.reading import open_reader
 
 GRID = make_grid(size=16)
 SHAPE = shapely.box(GRID.left + 20, GRID.top - 60, GRID.left + 60, GRID.top - 20)

@@ -25,7 +25,8 @@ from rasterio.vrt import WarpedVRT
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
-from pipeline.sources.window import RasterReader, open_reader, read_measured
+from pipeline.sources.reading import open_reader
+from pipeline.sources.window import RasterReader, open_reference, read_measured
 
 LEFT, TOP = 500_000.0, 5_100_000.0
 NEAREST: Resampling = "nearest"
@@ -43,6 +44,19 @@ class Direct:
 
     def gdal_env(self) -> Mapping[str, str]:
         return self.options
+
+
+OPENERS: list[Any] = [open_reference]
+
+
+@pytest.fixture(autouse=True, scope="module", params=[open_reference, open_reader], ids=["reference", "fast"])
+def _each_reader(request: pytest.FixtureRequest) -> None:
+    OPENERS[:] = [request.param]
+
+
+def opened(source: Any) -> Any:
+    """Open the reader that is tested: every test here holds for both."""
+    return OPENERS[0](source)
 
 
 IMPATIENT = {"GDAL_HTTP_MAX_RETRY": "0"}
@@ -75,7 +89,7 @@ def write(path: Path, values: NDArray[Any], transform: Affine | None, **options:
 
 
 def read(href: str, grid: PatchGrid, *, resampling: Resampling = NEAREST, source: Direct | None = None) -> NDArray[Any]:
-    with open_reader(source or Direct()) as reader:
+    with opened(source or Direct()) as reader:
         return reader.read(href, grid, resampling=resampling)
 
 
@@ -394,7 +408,7 @@ def test_a_file_that_is_missing_or_no_raster_is_a_permanent_fault(tmp_path: Path
 def test_a_reader_goes_on_after_a_fault(tmp_path: Path) -> None:
     values = pixels(16, 16)
     good = write(tmp_path / "good.tif", values, north_up(10))
-    with open_reader(Direct()) as reader:
+    with opened(Direct()) as reader:
         with pytest.raises(SourceError):
             reader.read(str(tmp_path / "late.tif"), patch(), resampling=NEAREST)
         np.testing.assert_array_equal(reader.read(good, patch(), resampling=NEAREST), values)
@@ -433,6 +447,7 @@ class RangeServer(ThreadingHTTPServer):
         self.fails_from = 0
         self.fails_until = math.inf
         self.requests = 0
+        self.failures = 0
         self.lock = threading.Lock()
 
     def heal(self) -> None:
@@ -445,7 +460,9 @@ class RangeServer(ThreadingHTTPServer):
     def next_status(self) -> int:
         with self.lock:
             number, self.requests = self.requests, self.requests + 1
-        return self.status if self.fails_from <= number < self.fails_until else 200
+            is_failing = self.fails_from <= number < self.fails_until
+            self.failures += is_failing
+        return self.status if is_failing else 200
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{path}"
@@ -530,17 +547,26 @@ def test_wherever_a_read_breaks_off_a_later_one_in_this_process_succeeds(
 ) -> None:
     grid, href = patch(size=512), server.url(f"broken{healthy_requests}.tif")
     server.break_down(503, first=healthy_requests)
-    with pytest.raises(TransientSourceError):
-        read(href, grid, source=SIGNED)
+    assert breaks_off(server, href, grid) or healthy_requests > 1
     server.heal()
     np.testing.assert_array_equal(read(href, grid, source=SIGNED), truth(grid))
+
+
+def breaks_off(server: RangeServer, href: str, grid: PatchGrid) -> bool:
+    """Read, and tell whether that failed as it must when a request does; the fast reader needs two."""
+    try:
+        read(href, grid, source=SIGNED)
+    except TransientSourceError:
+        return True
+    assert not server.failures
+    return False
 
 
 def test_the_same_reader_goes_on_when_the_server_is_well_again(
     server: RangeServer, truth: Callable[[PatchGrid], NDArray[Any]]
 ) -> None:
     grid, href = patch(size=512), server.url("same-reader.tif")
-    with open_reader(SIGNED) as reader:
+    with opened(SIGNED) as reader:
         np.testing.assert_array_equal(reader.read(href, patch(), resampling=NEAREST), truth(patch()))
         server.break_down(503)
         with pytest.raises(TransientSourceError):
@@ -557,7 +583,7 @@ def test_after_a_fault_a_reference_is_signed_anew(server: RangeServer) -> None:
             signed.append(f"{href}?sig={len(signed)}")
             return signed[-1]
 
-    with open_reader(Recording(options=IMPATIENT)) as reader:
+    with opened(Recording(options=IMPATIENT)) as reader:
         for _ in range(3):
             reader.read(server.url("anew.tif"), patch(), resampling=NEAREST)
         assert len(signed) == 1
@@ -586,8 +612,7 @@ def test_a_number_in_the_path_does_not_make_a_transient_fault_permanent(
     server: RangeServer, healthy_requests: int
 ) -> None:
     server.break_down(503, first=healthy_requests)
-    with pytest.raises(TransientSourceError):
-        read(server.url(f"404/410/{healthy_requests}.tif"), patch(size=512), source=SIGNED)
+    assert breaks_off(server, server.url(f"404/410/{healthy_requests}.tif"), patch(size=512)) or healthy_requests > 1
 
 
 @pytest.mark.parametrize("status", [403, 404, 503])
@@ -598,12 +623,18 @@ def test_a_signature_is_in_no_message_no_traceback_and_no_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server.break_down(status, first=healthy_requests)
-    with pytest.raises(SourceError) as caught:
+    told = ""
+    try:
         read(server.url(f"{off_grid}{status}{healthy_requests}.tif"), patch(x=off_grid, size=256), source=SIGNED)
-    told = str(caught.value) + caplog.text + "".join(traceback.format_exception(caught.value))
+    except SourceError as err:
+        told = str(err)
+        assert "\n" not in told
+        told += "".join(traceback.format_exception(err))
+    # The fast reader may need fewer requests than are answered well.
+    assert bool(told) == bool(server.failures)
+    told += caplog.text
     assert "SECRET" not in told
     assert "sig=" not in told
-    assert "\n" not in str(caught.value)
 
 
 def test_a_signature_is_not_told_of_a_file_that_is_no_raster_or_has_no_projection(tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""What a tiled GeoTIFF says of itself: where its tiles lie in the file, how they are packed, where its pixels lie."""
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+DEFLATE = (8, 32946)
+ZSTD = 50000
+PLAIN = 1
+COMPRESSIONS = (PLAIN, *DEFLATE, ZSTD)
+"""TIFF 6.0 section 'Compression', Adobe's deflate, and GDAL's code for Zstandard."""
+
+PREDICTORS = (1, 2, 3)
+"""None, horizontal differences of integers, and those of floating point (Adobe Photoshop TIFF Technical Note 3)."""
+
+DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
+
+
+class UnknownFileError(Exception):
+    """The file is made in a way that the fast reader leaves to GDAL; the text says which."""
+
+
+class ShortHeaderError(Exception):
+    """The header reaches beyond the bytes that were given."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TiledImage:
+    """The first image of a tiled GeoTIFF with one band per pixel."""
+
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    dtype: np.dtype[Any]
+    """As in the file, byte order included."""
+    compression: int
+    predictor: int
+    nodata: float | None
+    epsg: int
+    left: float
+    """Easting of the left edge [m]."""
+    top: float
+    """Northing of the upper edge [m]."""
+    pixel_width: float
+    pixel_height: float
+    """Size of a pixel [m], positive."""
+    offsets: NDArray[np.int64]
+    """First byte of each tile, row by row."""
+    counts: NDArray[np.int64]
+    """Bytes of each tile; 0 for one that the file leaves out."""
+
+    @property
+    def across(self) -> int:
+        """Number of tiles in a row of tiles."""
+        return -(-self.width // self.tile_width)
+
+    @property
+    def native(self) -> np.dtype[Any]:
+        """The dtype in this machine's byte order."""
+        return self.dtype.newbyteorder("=")
+
+
+class _Head(io.BytesIO):
+    """The first bytes of a file, which never pretend that the file ends there."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = -1 if size is None else size
+        data = super().read(wanted)
+        if wanted < 0 or len(data) < wanted:
+            raise ShortHeaderError
+        return data
+
+
+def parse_header(head: bytes, *, whole: bool) -> TiledImage:
+    """Read the header of a TIFF from its first bytes.
+
+    Parameters
+    ----------
+    head : bytes
+        The file from its beginning.
+    whole : bool
+        True when `head` is the whole file.
+
+    Raises
+    ------
+    ShortHeaderError
+        The header goes on behind `head`.
+    UnknownFileError
+        It is no tiled TIFF of one band in a projected EPSG zone, or is packed in a way that is not known here.
+    """
+    stream = io.BytesIO(head) if whole else _Head(head)
+    try:
+        with tifffile.TiffFile(stream) as file:
+            return _image(file)
+    except (ShortHeaderError, UnknownFileError):
+        raise
+    except Exception as err:
+        # A damaged header fails in the parser in many ways; GDAL is the judge of such files.
+        raise UnknownFileError(f"header: {type(err).__name__}") from err
+
+
+def _image(file: tifffile.TiffFile) -> TiledImage:
+    page = file.pages[0]
+    if not isinstance(page, tifffile.TiffPage):
+        raise UnknownFileError("no page")
+    _require_known(page)
+    left, top, pixel_width, pixel_height = _placement(page)
+    offsets = np.asarray(page.dataoffsets, np.int64)
+    counts = np.asarray(page.databytecounts, np.int64)
+    across, down = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
+    if not offsets.size == counts.size == across * down or (offsets < 0).any() or (counts < 0).any():
+        raise UnknownFileError("tile index")
+    return TiledImage(
+        width=page.imagewidth,
+        height=page.imagelength,
+        tile_width=page.tilewidth,
+        tile_height=page.tilelength,
+        dtype=np.dtype(str(page.dtype)).newbyteorder(file.byteorder),
+        compression=int(page.compression),
+        predictor=int(page.predictor),
+        nodata=_nodata(page),
+        epsg=_epsg(page),
+        left=left,
+        top=top,
+        pixel_width=pixel_width,
+        pixel_height=pixel_height,
+        offsets=offsets,
+        counts=counts,
+    )
+
+
+def _require_known(page: tifffile.TiffPage) -> None:
+    checks = {
+        "not tiled": page.is_tiled,
+        "several bands": page.samplesperpixel == 1 and page.imagedepth == 1,
+        f"compression {int(page.compression)}": int(page.compression) in COMPRESSIONS,
+        f"predictor {int(page.predictor)}": int(page.predictor) in PREDICTORS,
+        f"dtype {page.dtype}": str(page.dtype) in DTYPES,
+        "bits per sample": page.dtype is not None and page.bitspersample == page.dtype.itemsize * 8,
+        "bit order": page.fillorder == 1,
+        "predictor of another dtype": page.dtype is not None
+        and (int(page.predictor) == 1 or (int(page.predictor) == 3) == (page.dtype.kind == "f")),
+        "photometric": int(page.photometric) == 1,
+    }
+    for problem, is_met in checks.items():
+        if not is_met:
+            raise UnknownFileError(problem)
+
+
+def _placement(page: tifffile.TiffPage) -> tuple[float, float, float, float]:
+    scale, tie = page.tags.valueof("ModelPixelScaleTag"), page.tags.valueof("ModelTiepointTag")
+    is_plain = scale is not None and tie is not None and len(scale) == 3 and len(tie) == 6 and not any(tie[:2])
+    if not is_plain or "ModelTransformationTag" in page.tags:
+        raise UnknownFileError("placement")
+    if not (scale[0] > 0 and scale[1] > 0 and all(map(math.isfinite, (*scale[:2], *tie[3:5])))):
+        raise UnknownFileError("placement")
+    return float(tie[3]), float(tie[4]), float(scale[0]), float(scale[1])
+
+
+def _epsg(page: tifffile.TiffPage) -> int:
+    keys = page.geotiff_tags or {}
+    epsg = int(keys.get("ProjectedCSTypeGeoKey", 0))
+    if int(keys.get("GTModelTypeGeoKey", 0)) != 1 or not 1024 <= epsg < 32767:
+        raise UnknownFileError("no EPSG zone")
+    if int(keys.get("GTRasterTypeGeoKey", 1)) != 1:
+        raise UnknownFileError("pixels are points")
+    return epsg
+
+
+def _nodata(page: tifffile.TiffPage) -> float | None:
+    text = page.tags.valueof("GDAL_NODATA")
+    if text is None:
+        return None
+    try:
+        return float(str(text).strip("\x00 "))
+    except ValueError as err:
+        raise UnknownFileError("no-data value") from err

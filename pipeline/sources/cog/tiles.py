@@ -1,0 +1,145 @@
+"""Unpacking tiles no farther than they are needed: the inflate stops at the last row, the predictor at the last column.
+
+A tile that is asked for again goes on inflating where it stopped. The Adler-32 at the end of a stream that is not read
+to its end goes unchecked; GDAL does not check it either.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from isal import igzip_lib, isal_zlib
+from numba import njit
+from numcodecs import Zstd
+from numpy.typing import NDArray
+
+from pipeline.sources.cog.header import DEFLATE, ZSTD, TiledImage
+
+_DAMAGED: Any = igzip_lib.IsalError
+"""Its stub calls it an instance."""
+
+
+class DamagedTileError(Exception):
+    """A tile does not hold what the header says."""
+
+
+@dataclass(slots=True)
+class Tile:
+    """A packed tile and as much of it as was unpacked so far."""
+
+    packed: bytes
+    image: TiledImage
+    _inflater: Any = None
+    _rest: bytes = b""
+    _rows: bytearray = field(default_factory=bytearray)
+
+    @property
+    def size(self) -> int:
+        """Memory that it takes [bytes]."""
+        return len(self.packed) + len(self._rows)
+
+    def rows(self, stop: int) -> memoryview:
+        """Return the first `stop` rows of the tile, unpacked, as bytes.
+
+        Raises
+        ------
+        DamagedTileError
+            The tile is shorter, or is no stream of its kind.
+        """
+        image = self.image
+        wanted = stop * image.tile_width * image.dtype.itemsize
+        if image.compression in DEFLATE:
+            self._inflate(wanted)
+        elif not self._rows:
+            self._rows += self._whole()
+        if len(self._rows) < wanted:
+            raise DamagedTileError(f"{len(self._rows)} bytes of {wanted}")
+        return memoryview(self._rows)[:wanted]
+
+    def _whole(self) -> bytes:
+        if self.image.compression != ZSTD:
+            return self.packed
+        try:
+            return bytes(Zstd().decode(self.packed))
+        except (RuntimeError, ValueError) as err:
+            raise DamagedTileError(str(err)) from err
+
+    def _inflate(self, wanted: int) -> None:
+        if self._inflater is None:
+            self._inflater = isal_zlib.decompressobj()
+            self._rest = self.packed
+        while len(self._rows) < wanted and not self._inflater.eof:
+            try:
+                part = self._inflater.decompress(self._rest, wanted - len(self._rows))
+            except _DAMAGED as err:
+                raise DamagedTileError(str(err)) from err
+            self._rest = self._inflater.unconsumed_tail
+            if not part and not self._rest:
+                break
+            self._rows += part
+
+
+@dataclass(slots=True)
+class TileCache:
+    """The tiles that were used last, up to a bound in memory; used by one thread at a time."""
+
+    capacity: int = 64 << 20
+    """Bytes."""
+    _tiles: "OrderedDict[tuple[str, int], Tile]" = field(default_factory=OrderedDict)
+
+    def get(self, key: tuple[str, int]) -> Tile | None:
+        """Return the tile that was put under (reference, number), if it is still there."""
+        tile = self._tiles.get(key)
+        if tile is not None:
+            self._tiles.move_to_end(key)
+        return tile
+
+    def put(self, key: tuple[str, int], tile: Tile) -> None:
+        """Keep a tile."""
+        self._tiles[key] = tile
+
+    def trim(self) -> None:
+        """Forget the tiles that were not used for longest until the rest fits."""
+        held = sum(tile.size for tile in self._tiles.values())
+        while held > self.capacity and self._tiles:
+            held -= self._tiles.popitem(last=False)[1].size
+
+
+def copy_tile(tile: Tile, *, rows: tuple[int, int], columns: tuple[int, int], target: NDArray[Any]) -> None:
+    """Unpack rows and columns [first, stop) of `tile` into `target` of the same shape, in native byte order."""
+    image = tile.image
+    first, stop = rows
+    raw = tile.rows(stop)
+    if image.predictor == 3:
+        _undo_float(np.frombuffer(raw, np.uint8).reshape(stop, -1), first, columns[0], target)
+        return
+    values = np.frombuffer(raw, image.dtype).reshape(stop, image.tile_width)[first:]
+    if not image.dtype.isnative:
+        values = values.astype(image.native)
+    if image.predictor == 2:
+        unsigned = np.dtype(f"u{image.dtype.itemsize}")
+        _undo_difference(values.view(unsigned), columns[0], target.view(unsigned))
+    else:
+        target[...] = values[:, columns[0] : columns[1]]
+
+
+@njit(nogil=True, cache=True)
+def _undo_difference(differences: NDArray[Any], first: int, target: NDArray[Any]) -> None:
+    """Add up differences along rows; columns before `first` are only added. Storing wraps as the dtype does."""
+    rows, columns = target.shape
+    for row in range(rows):
+        total = np.uint64(0)
+        for column in range(first):
+            total += np.uint64(differences[row, column])
+        for column in range(columns):
+            total += np.uint64(differences[row, first + column])
+            target[row, column] = total
+
+
+def _undo_float(rows: NDArray[np.uint8], first: int, start: int, target: NDArray[np.float32]) -> None:
+    """Undo the floating-point predictor: bytes are differences along the row, most significant ones first."""
+    summed = np.add.accumulate(rows[first:], axis=1, dtype=np.uint8)
+    planes = summed.reshape(summed.shape[0], 4, -1)[:, :, start : start + target.shape[1]]
+    big_endian = np.ascontiguousarray(np.moveaxis(planes, 1, 2)).view(">f4")[..., 0]
+    target[...] = big_endian
