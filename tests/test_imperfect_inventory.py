@@ -262,6 +262,28 @@ def test_negatives_are_as_steep_as_asked_for_by_the_sources_elevation(
     assert "negatives: 0 of 4000 wanted could be drawn in valley" in capsys.readouterr().out
 
 
+def test_two_regions_of_one_file_are_built_side_by_side(order: Order, tmp_path: Path) -> None:
+    cells = {"North Hill": [(1252, 15934), (1254, 15936)], "south_hill": [(1256, 15932), (1252, 15934)]}
+    features = [slide(cell, where=name, slide=f"{name}-{n}") for name in cells for n, cell in enumerate(cells[name])]
+    features[-1] = slide((1252, 15934), where="south_hill", slide="later", event_date="2022-02-10")
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    places = write_json(tmp_path / "two.geojson", {"type": "FeatureCollection", "crs": crs, "features": features})
+    more = ("series_length=2", "modalities=[SCL,MASK]", "places.columns.region=where", "places.negatives=2")
+    dataset = replace(order, places=places).with_overrides(*more).build(tmp_path / "out")
+    assert validate(dataset) == []
+    samples = table(dataset, "samples")
+    annotated = samples[samples.is_annotated].set_index(["lattice_x", "lattice_y"])
+    assert annotated.region.to_dict() == {
+        (1252, 15934): "north-hill", (1254, 15936): "north-hill", (1256, 15932): "south-hill",
+    }  # fmt: skip
+    assert annotated.loc[(1252, 15934)].event_ids.tolist() == ["North Hill-0", "later"]
+    assert samples.id.is_unique
+    assert not samples.duplicated(["lattice_x", "lattice_y"]).any()
+    assert (samples.id.str.rpartition("_")[0] == samples.region).all()
+    assert set(samples[~samples.is_annotated].region) == {"north-hill", "south-hill"}
+    assert set(table(dataset, "events").region) == {"north-hill", "south-hill"}
+
+
 def test_a_blank_inventory_of_bad_rows_is_one_line(
     order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
