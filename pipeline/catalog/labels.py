@@ -18,8 +18,8 @@ from pipeline.records import MODALITIES, Event, Sample, Shard, ShardReport
 NOT_THERE = -1
 """Stands for a timestep where no written image is certainly before, or after, the event."""
 
-CLASS_SERIES = frozenset({"SCL", "S2RGB"})
-"""Series that are made of the same images as S2L2A."""
+REPEATED = frozenset({"SCL", "S2RGB"})
+"""Series of the same images as S2L2A, which say nothing more where that is there."""
 
 Moments = Sequence[tuple[datetime, int]]
 """Acquisition and timestep of written images."""
@@ -100,9 +100,10 @@ def _images(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> dict[str
     """Return modality → sample → written images, modalities in the order of the store table."""
     by_path = {report.path: report for report in reports if report.state == "done"}
     found: dict[str, dict[str, list[tuple[datetime, int]]]] = {}
+    left_out = REPEATED if any(shard.modality == "S2L2A" for shard in shards) else frozenset()
     for shard in shards:
         modality = MODALITIES[shard.modality]
-        if not modality.is_series or modality.product == "LABELS" or modality.name in CLASS_SERIES:
+        if not modality.is_series or modality.product == "LABELS" or modality.name in left_out:
             continue
         held = found.setdefault(shard.modality, {})
         for row, choice in _written(shard, by_path.get(shard.path)):

@@ -136,6 +136,13 @@ def test_each_series_of_images_in_the_dataset_has_its_own_columns() -> None:
     assert table.to_pylist()[0] | {"before_S1DSC": 0, "after_S1DSC": 1} == table.to_pylist()[0]
 
 
+def test_without_reflectance_the_classification_stands_for_its_images() -> None:
+    event = slide("e")
+    sample = sample_with(event)
+    (row,) = table_of(decide([sample], [event], series(sample, "SCL", (-9, -3, 2, 8)))).to_pylist()
+    assert (row["before_SCL"], row["after_SCL"]) == (1, 2)
+
+
 def test_one_row_is_one_event_by_sample_date_and_id() -> None:
     late, early, twin = slide("b", 4), slide("z", -4), slide("a", 4, confidence=1.0, region="hill")
     second, first = sample_with(late, early, twin, name="2"), sample_with(late, name="1")
