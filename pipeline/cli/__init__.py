@@ -147,7 +147,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
 
 
 def _print_cost(cost: Cost) -> None:
-    left_out = f" ({cost.left_out} without any image left out)" if cost.left_out else ""
+    left_out = f" ({cost.left_out} left out)" if cost.left_out else ""
     print(
         f"{cost.patches} patches{left_out} in {cost.shards} files; {cost.windows} windows to read, "
         f"{cost.read_bytes / 1e6:.1f} MB of pixels; {cost.stored_bytes / 1e6:.1f} MB before compression"
