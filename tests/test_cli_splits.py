@@ -37,7 +37,8 @@ def complaint(capsys, *arguments, code=2):
 
 def test_a_dataset_is_split_audited_and_still_valid(dataset, capsys):
     out = printed(capsys, "split", dataset, *SMALL).out
-    assert "lists: " in out
+    assert f"lists and map: {dataset}/splits/blocks" in out
+    assert (dataset / "splits/blocks/map.png").is_file()
     assert "6 train, 6 val, 7 test, 3 buffer" in out
     assert "an event 0.0%" in out
     rule = json.loads((dataset / "splits/blocks/rule.json").read_text())
@@ -46,6 +47,7 @@ def test_a_dataset_is_split_audited_and_still_valid(dataset, capsys):
     }  # fmt: skip
     stored = json.loads((dataset / "splits/blocks/audit.json").read_text())
     assert stored["patches"] == {"train": 6, "val": 6, "test": 7, "buffer": 3}
+    assert (stored["distance"], stored["near_share"]) == (500.0, 0.0)
     for place in ((dataset / "splits/blocks",), (dataset, "--name", "blocks"), (dataset,)):
         assert json.loads(printed(capsys, "audit", *place, "--json").out) == stored
     assert "0 findings" in printed(capsys, "validate", dataset).out

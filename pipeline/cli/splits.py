@@ -13,7 +13,7 @@ from pipeline.errors import LayoutError, RecipeError
 from pipeline.splits.audit import Audit, audit, read_locations
 from pipeline.splits.blocks import SPLITS, BlockRule, block_splits
 from pipeline.splits.compat import compat_split, read_split_table
-from pipeline.splits.folders import NORM, PARTS, split_folder, split_names, write_document
+from pipeline.splits.folders import NORM, PARTS, read_rule, split_folder, split_names, write_document
 from pipeline.splits.tables import read_places
 from pipeline.training.division import (
     audit_split,
@@ -41,7 +41,9 @@ def add_splits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="patch_locations.geojson (points with split and crs_original), a dataset, or its splits/NAME",
     )  # fmt: skip
     audit_command.add_argument("--name", help="split of the dataset [the only one, or blocks]")
-    audit_command.add_argument("--distance", type=float, default=NEAR, help=f"metres that count as near [{NEAR:g}]")
+    audit_command.add_argument(
+        "--distance", type=float, help=f"metres that count as near [the split's own buffer, else {NEAR:g}]"
+    )
     audit_command.add_argument("--json", action="store_true", help="print JSON")
     audit_command.set_defaults(call=_audit)
     _add_norm(commands)
@@ -99,10 +101,10 @@ def _split(options: argparse.Namespace) -> int:
     folders = [split_folder(root, name) for root in options.datasets]
     tables = read_patches(options.datasets)
     names = divide_as_published(tables) if rule is None else divide_by_blocks(tables, rule)
-    described = {"rule": "compat"} if rule is None else describe(rule)
-    found = write_division(tables, names, name, described, NEAR)
+    described: dict[str, Any] = {"rule": "compat"} if rule is None else describe(rule)
+    found = write_division(tables, names, name, described, described.get("buffer") or NEAR)
     for folder in folders:
-        print(f"lists: {folder}")
+        print(f"lists and map: {folder}")
     _warn_without_val(found.patches or {})
     print(_in_words(found))
     return 0
@@ -142,11 +144,13 @@ def _warn_without_val(counts: Mapping[str, int]) -> None:
 def _audit(options: argparse.Namespace) -> int:
     if options.locations.is_dir():
         root, name = _split_of(options.locations, options.name)
-        result = audit_split(read_patches([root]), name, distance=options.distance)
+        distance = options.distance if options.distance is not None else read_rule(root, name).get("buffer") or NEAR
+        result = audit_split(read_patches([root]), name, distance=distance)
     else:
         if options.name is not None:
             raise RecipeError("--name is for datasets: a file of locations holds one split")
-        result = audit(read_locations(options.locations), distance=options.distance)
+        distance = options.distance if options.distance is not None else NEAR
+        result = audit(read_locations(options.locations), distance=distance)
     print(json.dumps(result.as_dict(), indent=1, allow_nan=False) if options.json else _in_words(result))
     return 0
 

@@ -59,6 +59,26 @@ def write_document(path: Path, content: Mapping[str, Any]) -> None:
     _replace(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def read_rule(root: Path, name: str) -> dict[str, Any]:
+    """Return what made a split: `rule` and its parameters; empty for lists that somebody else wrote.
+
+    Raises
+    ------
+    LayoutError
+        rule.json is damaged.
+    """
+    path = split_folder(root, name) / "rule.json"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as err:
+        raise LayoutError(f"{path} cannot be read; split again") from err
+    if not isinstance(content, dict):
+        raise LayoutError(f"{path} holds no rule; split again")
+    return content
+
+
 def read_split(root: Path, name: str) -> dict[str, tuple[str, ...]]:
     """Return the ids of each of `PARTS`, in the order of strings.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import LayoutError, PipelineError
+from pipeline.report.split_map import write_split_map
 from pipeline.splits.audit import Audit
 from pipeline.splits.blocks import SPLITS, BlockRule, block_splits
 from pipeline.splits.compat import compat_split
@@ -17,6 +18,9 @@ from pipeline.splits.folders import PARTS, read_split, write_split
 from pipeline.splits.grouping import keep_together
 from pipeline.splits.leaks import Patches, audit_patches
 from pipeline.training.tables import PatchTables, count_annotated
+
+MAP = "map.png"
+"""A picture of the split, beside its lists."""
 
 Names = NDArray[np.object_]
 """(patch) train, val, test or buffer."""
@@ -68,7 +72,7 @@ def checked_names(names: Names) -> Names:
 
 
 def write_division(tables: PatchTables, names: Names, name: str, rule: Mapping[str, Any], distance: float) -> Audit:
-    """Audit the split of all datasets together, and write lists, rule.json and audit.json into each of them.
+    """Audit the split of all datasets together; write lists, rule.json, audit.json and a map into each of them.
 
     Returns
     -------
@@ -84,7 +88,8 @@ def write_division(tables: PatchTables, names: Names, name: str, rule: Mapping[s
         own = (tables.table["dataset"] == number).to_numpy()
         ids = tables.table["id"].to_numpy(object)
         parts = {part: ids[own & (names == part)].tolist() for part in PARTS}
-        write_split(root, name, parts, documents)
+        folder = write_split(root, name, parts, documents)
+        write_split_map(folder / MAP, tables.table.assign(split=names)[own])
     return found
 
 
