@@ -147,7 +147,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
             continue
         classes[take] = found[take]
         for index, (href, read) in enumerate(zip(asset.hrefs, bands, strict=True)):
-            stored = read if is_class else apply_offset(_as_numbers(read, href), take, offset=asset.offset)
+            stored = read if is_class else apply_offset(as_numbers(read, href), take, offset=asset.offset)
             values[index][take] = stored[take]
     return _finished(patches, values, cloud_mask_from_scl(classes))
 
@@ -166,7 +166,8 @@ def _finished(patches: PatchReader, values: NDArray[Any], cloud_mask: NDArray[np
     return Patch(values=values, cloud_mask=cloud_mask)
 
 
-def _as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np.int32]:
+def as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np.int32]:
+    """Return what a Sentinel-2 file holds as digital numbers; raises SourceError where it holds no integers."""
     if read.dtype == np.uint16:
         return read
     if read.dtype.kind not in "iu":

@@ -16,6 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.grid import NORTH, SOUTH, Geometries, cut_at_antimeridian
 from pipeline.records import Reason
 from pipeline.records.recipe import Columns, Places
+from pipeline.sampling.shapes import unwrapped
 from pipeline.sampling.tables import column_of, day_of, ids_of, open_places, refusal, to_lonlat_frame
 
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
@@ -96,7 +97,7 @@ def _geometries(table: Any, path: str | Path) -> tuple[Geometries, list[str]]:
     is_polygon = np.isin(shapely.get_type_id(source), _POLYGONS)
     whole = lonlat.copy()
     usable = ~is_absent & on_globe & is_polygon
-    whole[usable] = cut_at_antimeridian(_unwrapped(lonlat[usable], bounds[usable]))
+    whole[usable] = cut_at_antimeridian(unwrapped(lonlat[usable]))
     # Reprojection may push a hole through a shell that it touched: judge a projected polygon as it was drawn.
     judged = source if table.crs is not None and table.crs.is_projected else whole
     is_valid = usable & shapely.is_valid(judged)
@@ -107,23 +108,6 @@ def _geometries(table: Any, path: str | Path) -> tuple[Geometries, list[str]]:
         "",
     )
     return whole, [str(reason) for reason in reasons]
-
-
-def _unwrapped(polygons: Geometries, bounds: NDArray[np.float64]) -> Geometries:
-    """Lay parts that seem to span more than half the globe, and so cross the antimeridian, out in one piece."""
-    whole = polygons.copy()
-    for index in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > 180.0):
-        parts = [_turned(part) for part in shapely.get_parts(polygons[index])]
-        whole[index] = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-    return whole
-
-
-def _turned(part: shapely.Polygon) -> shapely.Polygon:
-    west, _, east, _ = part.bounds
-    if east - west <= 180.0:
-        return part
-    turned: shapely.Polygon = shapely.transform(part, lambda xy: xy + 360.0 * (xy < 0.0) * [1.0, 0.0])
-    return turned
 
 
 def shares_in(table: pd.DataFrame, column: str) -> Sequence[float | None]:

@@ -6,7 +6,6 @@ those of one place; each scene's own offset is added before the tiles of an acqu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from pipeline import grid as grids
 from pipeline.dating.series import Observation
 from pipeline.dating.targets import POLYGON_VALUE, RING_VALUE, Target
 from pipeline.errors import SourceError, TransientSourceError
+from pipeline.patches import as_numbers
 from pipeline.pixels.ndvi import CLEAR_CLASSES, clear_ndvi, robust_median
 from pipeline.pixels.reflectance import apply_offset
 from pipeline.plan.candidates import find_candidates, to_choice
@@ -154,14 +154,6 @@ def _read_bands(
     for number in np.unique(owners[owners != NO_SCENE]).tolist():
         asset, taken = assets[number], owners == number
         for band, href in enumerate(asset.hrefs):
-            numbers = _as_numbers(reader.read(href, grid, resampling="nearest"), href)
+            numbers = as_numbers(reader.read(href, grid, resampling="nearest"), href)
             values[band][taken] = apply_offset(numbers, taken, offset=asset.offset)[taken]
     return values
-
-
-def _as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np.int32]:
-    if read.dtype == np.uint16:
-        return read
-    if read.dtype.kind not in "iu":
-        raise SourceError(f"{href} holds {read.dtype}, not digital numbers")
-    return read.astype(np.int32)

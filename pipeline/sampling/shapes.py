@@ -45,7 +45,7 @@ def polygons_of(table: gpd.GeoDataFrame, *, path: Any) -> tuple[Geometries, list
     is_off = ~is_absent & ~is_other & ~_is_on_globe(bounds)
     _mark(faults, is_off, lambda index: _off(bounds[index]))
     usable = np.flatnonzero(~is_absent & ~is_other & ~is_off)
-    whole = _unwrapped(lonlat[usable])
+    whole = unwrapped(lonlat[usable])
     # Reprojection may push a hole through a shell that it touched: judge a projected polygon as it was drawn.
     judged = source[usable] if is_projected else whole
     for index in np.flatnonzero(~shapely.is_valid(judged)).tolist():
@@ -92,7 +92,7 @@ def _mended(polygon: shapely.Geometry) -> shapely.Geometry | None:
     return shapely.union_all(areas) if areas else None
 
 
-def _unwrapped(polygons: Geometries) -> Geometries:
+def unwrapped(polygons: Geometries) -> Geometries:
     """Lay parts that seem to span more than half the globe, and so cross the antimeridian, out in one piece."""
     bounds = shapely.bounds(polygons)
     whole = polygons.copy()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import shapely
 from pyproj import Transformer
+from support.published import SEN12LANDSLIDES_LATTICE
 
 from pipeline.grid import Cell, to_lonlat
 from pipeline.recipes import load_recipe
@@ -21,24 +22,6 @@ RECIPE = load_recipe("landslides")
 STEP = 1280
 DAY = datetime(2020, 1, 1, tzinfo=UTC)
 
-LAW = {
-    "chimanimani": (32736, 58, -26834),
-    "china": (32648, 47, -14895),
-    "dominicamaria": (32620, 52, -27932),
-    "hiroshima": (32653, 48, -12691),
-    "hokkaido": (32654, 40, -21117),
-    "indonesia": (32750, 49, -38989),
-    "italy": (32632, 74, -40491),
-    "itogon": (32651, 40, -8632),
-    "kyrgyzstan1": (32643, 87, -24206),
-    "kyrgyzstan2": (32643, 121, -30692),
-    "lanaodelnorte": (32651, 26, -12759),
-    "nepal": (32645, 21, -7543),
-    "newzealand": (32759, 82, -46100),
-    "thrissur": (32643, 46, -24337),
-    "usa_alaska": (32607, 38, -20199),
-    "usa_puertorico": (32619, 43, -25194),
-}
 """EPSG, rows and offset of each region: id = rows · ix + iy + offset."""
 
 WITHOUT_PLACES = {
@@ -60,7 +43,7 @@ def places(shared: Path) -> dict[str, list[tuple[int, int, int]]]:
     projected = {}
     for region, patches in found.items():
         number, lon, lat = zip(*patches, strict=True)
-        east, north = Transformer.from_crs(4326, LAW[region][0], always_xy=True).transform(lon, lat)
+        east, north = Transformer.from_crs(4326, SEN12LANDSLIDES_LATTICE[region][0], always_xy=True).transform(lon, lat)
         assert np.abs(np.array([east, north]) - np.round([east, north])).max() < 1e-3
         projected[region] = list(zip(number, np.round(east).astype(int), np.round(north).astype(int), strict=True))
     return projected
@@ -68,7 +51,7 @@ def places(shared: Path) -> dict[str, list[tuple[int, int, int]]]:
 
 def extent_of(region: str, rows_seen: tuple[int, int], columns_seen: tuple[int, int]) -> Extent:
     """The extent that the law's offset allows for the rows that patches lie in."""
-    _, rows, offset = LAW[region]
+    _, rows, offset = SEN12LANDSLIDES_LATTICE[region]
     bottom = next(iy for iy in range(rows_seen[1] - rows + 1, rows_seen[0] + 1) if (iy + offset) % rows == 0)
     left = -(offset + bottom) // rows
     return Extent(origin=Cell(left, bottom), columns=columns_seen[1] - left + 1, rows=rows)
@@ -79,18 +62,18 @@ def published_extent(region: str, patches: list[tuple[int, int, int]]) -> Extent
     return extent_of(region, (min(rows), max(rows)), (min(columns), max(columns)))
 
 
-PUBLISHED = sorted(set(LAW) - set(WITHOUT_PLACES))
+PUBLISHED = sorted(set(SEN12LANDSLIDES_LATTICE) - set(WITHOUT_PLACES))
 
 
 def test_every_published_region_is_checked(places) -> None:
     assert sorted(places) == PUBLISHED
-    assert len(LAW) == 16
+    assert len(SEN12LANDSLIDES_LATTICE) == 16
     assert sum(map(len, places.values())) == 4988
 
 
 @pytest.mark.parametrize("region", PUBLISHED)
 def test_numbers_give_the_published_centres_to_the_metre_and_centres_the_numbers(region, places) -> None:
-    _, rows, offset = LAW[region]
+    _, rows, offset = SEN12LANDSLIDES_LATTICE[region]
     extent = published_extent(region, places[region])
     number, east, north = (np.array(axis, np.int64) for axis in zip(*places[region], strict=True))
     ix, iy = extent.cells(number)
@@ -103,7 +86,7 @@ def test_numbers_give_the_published_centres_to_the_metre_and_centres_the_numbers
 
 @pytest.mark.parametrize("region", PUBLISHED)
 def test_an_inventory_with_a_slide_in_each_published_patch_gives_the_published_ids(region, places) -> None:
-    epsg = LAW[region][0]
+    epsg = SEN12LANDSLIDES_LATTICE[region][0]
     extent = published_extent(region, places[region])
     corner = np.array([[-20.0, -20.0], [20.0, -20.0], [20.0, 20.0], [-20.0, 20.0]])
     rings = np.array([(east, north) for _, east, north in places[region]])[:, None] + corner
@@ -124,7 +107,7 @@ def test_an_inventory_with_a_slide_in_each_published_patch_gives_the_published_i
 
 @pytest.mark.parametrize("region", WITHOUT_PLACES)
 def test_numbers_of_regions_without_places_lie_where_the_region_is(region, shared: Path) -> None:
-    epsg, rows, offset = LAW[region]
+    epsg, rows, offset = SEN12LANDSLIDES_LATTICE[region]
     west, south, east, north = WITHOUT_PLACES[region]
     splits = json.loads((shared / "golden/sen12landslides/tasks/S12LS-AD/raw/s1dsc/splits.json").read_text())
     numbers = np.array(sorted(numbers_in(splits, region)))
