@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +80,23 @@ def _jobs(config: SlurmConfig, options: dict[str, Any]) -> Iterator[str]:
         cluster = SLURMCluster(**options)
     except (OSError, ValueError, RuntimeError) as err:
         raise RecipeError(f"the scheduler of the SLURM cluster does not start: {' '.join(str(err).split())}") from err
-    with cluster:
-        try:
-            cluster.scale(config.workers)
-            cluster.sync(cluster._correct_state)
-        except (RuntimeError, OSError) as err:
-            raise PipelineError(_refusal(err)) from err
+    try:
+        _submit(cluster, config.workers)
         yield str(cluster.scheduler_address)
+    finally:
+        # Having cancelled the jobs and closed the scheduler, it insists that no job was refused.
+        with suppress(AssertionError):
+            cluster.close()
+
+
+def _submit(cluster: SLURMCluster, workers: int) -> None:
+    # What `scale` does, but it leaves a refused job to a log.
+    while len(cluster.worker_spec) < workers:
+        cluster.worker_spec.update(cluster.new_worker_spec())
+    try:
+        cluster.sync(cluster._correct_state)
+    except (RuntimeError, OSError) as err:
+        raise PipelineError(_refusal(err)) from err
 
 
 def _refusal(err: Exception) -> str:
@@ -106,8 +116,8 @@ def _keys(shared: Path) -> Iterator[Security]:
         certificate.write_text(made.tls_scheduler_cert, encoding="ascii")
         key.touch(mode=0o600)
         key.write_text(made.tls_scheduler_key, encoding="ascii")
-        files = {"ca-file": str(certificate)}
-        pair = {"cert": str(certificate), "key": str(key)}
-        roles = dict.fromkeys(("scheduler", "worker", "client"), pair)
-        with dask.config.set({"distributed.comm.tls": {**files, **roles}, "distributed.comm.require-encryption": True}):
+        settings: dict[str, Any] = {"require-encryption": True, "tls.ca-file": str(certificate)}
+        for role in ("scheduler", "worker", "client"):
+            settings |= {f"tls.{role}.cert": str(certificate), f"tls.{role}.key": str(key)}
+        with dask.config.set({f"distributed.comm.{name}": value for name, value in settings.items()}):
             yield Security()
