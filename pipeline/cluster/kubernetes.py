@@ -6,6 +6,7 @@
 
 import json
 import logging
+import os
 import secrets
 import ssl
 import time
@@ -55,7 +56,7 @@ def start_kubernetes(config: KubernetesConfig, *, needs: int = 0) -> Iterator[st
     name = f"sen12-{secrets.token_hex(4)}"
     manifest = dask_cluster(name, config, threads=_threads(config, needs), owner=owner_of_pod())
     with _problems_in_one_line(config.namespace, "create"):
-        api = kr8s.api()
+        api = kr8s.api(kubeconfig=os.environ.get("KUBECONFIG"))
         api.timeout = API_SECONDS
         cluster = _DaskCluster(manifest, api=api)
     try:
@@ -81,18 +82,22 @@ def _threads(config: KubernetesConfig, needs: int) -> int:
 
 
 def _wait_for_service(name: str, config: KubernetesConfig, api: kr8s.Api, end: float) -> None:
-    while True:
-        try:
-            Service.get(f"{name}-scheduler", namespace=config.namespace, api=api, timeout=0)
-        except kr8s.NotFoundError:
-            if time.monotonic() > end:
-                raise PipelineError(
-                    f"the operator made no scheduler for DaskCluster {name} within {config.start_timeout:.0f} s; "
-                    "does it run? See `kubectl get pods -A -l app.kubernetes.io/name=dask-kubernetes-operator`"
-                ) from None
-            time.sleep(POLL_SECONDS)
-        else:
-            return
+    service = Service({"metadata": {"name": f"{name}-scheduler", "namespace": config.namespace}}, api=api)
+    while not _is_there(service):
+        if time.monotonic() > end:
+            raise PipelineError(
+                f"the operator made no scheduler for DaskCluster {name} within {config.start_timeout:.0f} s; does it "
+                "run? See `kubectl get pods -A -l app.kubernetes.io/name=dask-kubernetes-operator`"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _is_there(service: Service) -> bool:
+    try:
+        service.refresh()
+    except kr8s.NotFoundError:
+        return False
+    return True
 
 
 def _no_worker(name: str, config: KubernetesConfig) -> str:
@@ -145,7 +150,7 @@ def _refusal(err: kr8s.ServerError, namespace: str, verb: str) -> str:
                 f"no leave to {verb} a Dask cluster in the namespace {namespace} ({said}): apply the role of "
                 f"deployments/kubernetes/base/rbac.yaml, or try `kubectl auth can-i {verb} daskclusters -n {namespace}`"
             )
-        case 404 if "namespaces" in said:
+        case 404 if f'namespaces "{namespace}"' in said:
             return f"there is no namespace {namespace}: `kubectl create namespace {namespace}`"
         case 404:
             return (

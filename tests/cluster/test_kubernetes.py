@@ -36,7 +36,7 @@ def setting(api: ApiServer, **changes: object) -> ClusterSetting:
         "image": "sen12-pipeline:0.1.0",
         "workers": 2,
         "memory": "2GiB",
-        "start_timeout": 60,
+        "start_timeout": 20,
         "address": f"{{protocol}}://127.0.0.1:{api.scheduler_port}",
     }
     return ClusterSetting(config=KubernetesConfig.model_validate({**values, **changes}))
@@ -106,9 +106,10 @@ def test_tls_is_spoken_between_client_scheduler_and_workers(api: ApiServer, monk
             {"has_operator_resources": False},
             r"^this Kubernetes knows no DaskCluster: install the Dask operator, `helm ",
         ),
+        ({"shows_services": False}, r"^no leave to get a Dask cluster in the namespace sen12 \(services .*forbidden"),
         ({"namespaces": ()}, r"^there is no namespace sen12: `kubectl create namespace sen12`$"),
     ],
-    ids=["forbidden", "no operator resources", "no namespace"],
+    ids=["forbidden", "no operator resources", "no leave to look", "no namespace"],
 )
 def test_what_the_api_server_refuses_gives_one_line(api: ApiServer, change: dict[str, object], line: str) -> None:
     for name, value in change.items():

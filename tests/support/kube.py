@@ -34,6 +34,7 @@ class ApiServer:
     forbidden: tuple[str, ...] = ()
     has_operator_resources: bool = True
     operator_runs: bool = True
+    shows_services: bool = True
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
@@ -151,6 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _service(self, namespace: str, name: str | None) -> tuple[int, Any]:
         api = self.server.api
+        if not api.shows_services:
+            return 403, _status(403, "Forbidden", f'services "{name}" is forbidden: User "me" cannot get resource')
         known = {f"{cluster}-scheduler" for cluster in api.clusters} if api.operator_runs else set()
         if name not in known:
             return 404, _status(404, "NotFound", f'services "{name}" not found')
