@@ -1,7 +1,7 @@
 """What the Dask operator is asked for: the custom resource DaskCluster; pure."""
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.setting import KubernetesConfig
@@ -9,6 +9,8 @@ from pipeline.cluster.setting import KubernetesConfig
 API_VERSION = "kubernetes.dask.org/v1"
 TLS_FOLDER = "/etc/dask-tls"
 """Where the TLS secret is mounted in scheduler and workers, and in the pod that connects to them."""
+POD_FOLDER = Path("/etc/podinfo")
+"""Where a pod finds its own name and uid, if its manifest mounts them (downward API)."""
 USER_ID = 10001
 """User and group of the image."""
 SCHEDULER_MEMORY = "2Gi"
@@ -62,11 +64,11 @@ def scheduler_address(name: str, config: KubernetesConfig) -> str:
     return config.address.format(protocol=_protocol(config), name=name, namespace=config.namespace)
 
 
-def owner_of_pod(environment: Mapping[str, str] = os.environ) -> dict[str, Any] | None:
-    """Return the owner reference of the pod this runs in, from POD_NAME and POD_UID; None outside of such a pod."""
-    name, uid = environment.get("POD_NAME"), environment.get("POD_UID")
-    if not name or not uid:
+def owner_of_pod(folder: Path = POD_FOLDER) -> dict[str, Any] | None:
+    """Return the owner reference of the pod this runs in, from files `name` and `uid`; None outside of such a pod."""
+    if not (folder / "name").is_file() or not (folder / "uid").is_file():
         return None
+    name, uid = ((folder / part).read_text(encoding="ascii").strip() for part in ("name", "uid"))
     return {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}
 
 

@@ -1,7 +1,7 @@
 """A stand-in of the Kubernetes API server on the loopback interface, with an operator that starts real Dask processes.
 
-It knows what this package asks of an API server: create, get and delete of DaskCluster, and get of a Service. A manifest
-is checked against the schema of the operator's own custom resource before it is taken, unknown fields included.
+It knows what this package asks of an API server: create, get and delete of DaskCluster, and get of a Service. What is
+created is checked against the schema of the operator's own custom resource, unknown fields included.
 """
 
 import json
@@ -134,6 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, _status(404, "NotFound", f'namespaces "{namespace}" not found')
         if verb == "POST":
             return self._create(json.loads(body))
+        return self._held(verb, name or "")
+
+    def _held(self, verb: str, name: str) -> tuple[int, Any]:
+        api = self.server.api
         if name not in api.clusters:
             return 404, _status(404, "NotFound", f'daskclusters.kubernetes.dask.org "{name}" not found')
         if verb == "DELETE":

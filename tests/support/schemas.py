@@ -18,7 +18,7 @@ def _validators() -> dict[str, Draft7Validator]:
     assert spec.origin is not None
     found = {}
     for file in sorted((Path(spec.origin).parent / CRDS).glob("*.yaml")):
-        definition = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["spec"]
+        definition = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["spec"]  # noqa: S506
         schema = definition["versions"][0]["schema"]["openAPIV3Schema"]
         schema["properties"] |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {}}
         found[definition["names"]["kind"]] = Draft7Validator(_closed(schema))
