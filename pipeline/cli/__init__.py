@@ -161,10 +161,11 @@ def _build_plan(request: Request, runner: Runner) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    setting = setting_of(options)
     _say("archive: generated, not observed")
     request = demo_request(options.out)
     out = request.out
-    with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
+    with open_runner(setting, needs=worker_needs(request.recipe)) as runner:
         _make_plan(request, "overwrite", runner)
         code = _build_plan(request, runner)
     _print_statistics(out)

@@ -1,7 +1,10 @@
 """Jobs under a real SLURM of one node: the same bytes, also when a job is killed; and one line for what goes wrong."""
 
 import operator
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,9 @@ from support.slurm import ask, missing, running_jobs, slurm_site
 from pipeline.cli import main
 from pipeline.cluster import ClusterSetting, SlurmConfig, open_runner
 from pipeline.errors import PipelineError, RecipeError
+from pipeline.recipes import load_recipe, recipe_to_yaml
+
+SCRIPT = Path(__file__).parents[2] / "deployments" / "slurm" / "build.sbatch"
 
 pytest_plugins = ["support.fixtures"]
 
@@ -95,6 +101,21 @@ def test_a_job_that_is_cancelled_half_way_costs_no_byte(site, config, pairs_orde
         is_over.set()
         thread.join()
     assert cancelled
+    assert shard_digests(out) == expected
+
+
+@needs_slurm
+@pytest.mark.slurm
+def test_the_batch_script_builds_the_same_bytes(site, config, pairs_order, expected, tmp_path, monkeypatch) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe_to_yaml(load_recipe("landslides", pairs_order.overrides)))
+    monkeypatch.setenv("SEN12_CLUSTER", str(config))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    out, log = tmp_path / "dataset", tmp_path / "log"
+    words = (str(recipe), str(pairs_order.catalogue), str(pairs_order.places), str(out))
+    command = ("sbatch", "--wait", f"--output={log}", str(SCRIPT), *words)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr + log.read_text()
     assert shard_digests(out) == expected
 
 
