@@ -113,7 +113,7 @@ def test_the_batch_script_builds_the_same_bytes(site, config, pairs_order, expec
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     out, log = tmp_path / "dataset", tmp_path / "log"
     words = (str(recipe), str(pairs_order.catalogue), str(pairs_order.places), str(out))
-    command = ("sbatch", "--wait", f"--output={log}", str(SCRIPT), *words)
+    command = ("sbatch", "--wait", "--time=00:10:00", f"--output={log}", str(SCRIPT), *words)
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr + log.read_text()
     assert shard_digests(out) == expected
