@@ -1,5 +1,6 @@
 """Connecting to a Dask scheduler that runs, and refusing one that would fail later or give other bytes."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
@@ -35,7 +36,7 @@ def open_client(address: str, *, needs: int = 0) -> Iterator[Client]:
     PipelineError
         There is no worker.
     """
-    with _client(address) as client:
+    with _client(address, CONNECT_SECONDS) as client:
         problem = f"the Dask scheduler at {address} has no workers; start some with `dask worker`"
         _wait_for_worker(client, CONNECT_SECONDS, problem)
         _check_versions(client, address)
@@ -48,16 +49,21 @@ def open_client(address: str, *, needs: int = 0) -> Iterator[Client]:
 
 def wait_for_worker(address: str, *, seconds: float, problem: str) -> None:
     """Return when the scheduler at `address` has a worker; raises PipelineError with `problem` if it gets none."""
-    with _client(address) as client:
-        _wait_for_worker(client, seconds, problem)
+    end = time.monotonic() + seconds
+    try:
+        # A scheduler that is asked for may take as long to come as a worker: its image is pulled, its node is started.
+        with _client(address, seconds) as client:
+            _wait_for_worker(client, max(1.0, end - time.monotonic()), problem)
+    except RecipeError as err:
+        raise PipelineError(problem) from err
 
 
 @contextmanager
-def _client(address: str) -> Iterator[Client]:
+def _client(address: str, seconds: float) -> Iterator[Client]:
     try:
         # A client that is given a malformed address blocks the interpreter's exit.
         get_address_host_port(address)
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=seconds, set_as_default=False)
     except (OSError, ValueError, TypeError) as err:
         raise RecipeError(f"no Dask scheduler answers at {address}; {_advice(address)}") from err
     with closing(client):

@@ -37,7 +37,7 @@ def setting(api: ApiServer, **changes: object) -> ClusterSetting:
         "image": "sen12-pipeline:0.1.0",
         "workers": 2,
         "memory": "2GiB",
-        "start_timeout": 20,
+        "start_timeout": 60,
         "address": f"{{protocol}}://127.0.0.1:{api.scheduler_port}",
     }
     return ClusterSetting(config=KubernetesConfig.model_validate({**values, **changes}))

@@ -38,6 +38,7 @@ class ApiServer:
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
     log: list[tuple[str, str]] = field(default_factory=list)
     processes: dict[str, list[subprocess.Popen[bytes]]] = field(default_factory=dict)
+    is_open: bool = True
     port: int = 0
     scheduler_port: int = 0
 
@@ -58,7 +59,7 @@ class ApiServer:
     def create(self, cluster: dict[str, Any]) -> None:
         name = cluster["metadata"]["name"]
         self.clusters[name] = cluster
-        if self.operator_runs:
+        if self.operator_runs and self.is_open:
             self.processes[name] = list(self._start(cluster))
 
     def delete(self, name: str) -> None:
@@ -211,6 +212,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
     try:
         yield api
     finally:
+        api.is_open = False
         server.shutdown()
         server.server_close()
         for name in list(api.processes):
