@@ -17,6 +17,7 @@ from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
+from pipeline.receipts import plan_digest
 from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
@@ -187,17 +188,27 @@ def modality_itemsize(name: str) -> int:
 def build(
     decided: Decided, recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
 ) -> list[ShardReport]:
-    """Build every shard that is not done; those that a transient fault stopped are tried again a few times."""
+    """Build every shard that is not done; those that a transient fault stopped are tried again a few times.
+
+    One that killed its workers is unfinished, and is not tried again in this run.
+    """
     clear_leftovers(options.root)
     todo = shards_of(decided, recipe)
     total, reports = len(todo), {}
+    deadly: set[str] = set()
+
+    def give_up(shard: Shard, problem: str) -> ShardReport:
+        deadly.add(shard.path)
+        digest = plan_digest(shard, recipe)
+        return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=f"{shard.path}: {problem}")
+
     progress(0, total)
     task = partial(build_shard, recipe=recipe, options=options)
     for _ in range(BUILD_ROUNDS):
-        for report in runner.run(task, todo, threads=1):
+        for report in runner.run(task, todo, threads=1, lost=give_up):
             reports[report.path] = report
             progress(sum(report.state == "done" for report in reports.values()), total)
-        todo = [shard for shard in todo if reports[shard.path].state != "done"]
+        todo = [shard for shard in todo if reports[shard.path].state != "done" and shard.path not in deadly]
         if not todo:
             break
     return [reports[path] for path in sorted(reports)]

@@ -14,10 +14,11 @@ from tqdm import tqdm
 from pipeline import __version__
 from pipeline.assemble import BuildOptions
 from pipeline.catalog import Ledger, rejected_rows
+from pipeline.cli.cluster import add_cluster, setting_of
 from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
 from pipeline.cli.tools import add_overrides, add_tools
-from pipeline.cluster import ClusterSetting, Runner, open_runner
+from pipeline.cluster import Runner, open_runner, worker_needs
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import Existing, Request, check_folder
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(call=call)
     demo = commands.add_parser("demo", help="build a dataset from the embedded archive")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
-    demo.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine")
+    add_cluster(demo)
     demo.set_defaults(call=_demo)
     add_dating(commands, _date)
     add_tools(commands)
@@ -96,20 +97,12 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     taken = command.add_mutually_exclusive_group()
     taken.add_argument("--resume", action="store_true", help="go on with the same request's dataset in --out")
     taken.add_argument("--overwrite", action="store_true", help="replace the dataset in --out")
-    where = command.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine [0: none]")
-    where.add_argument("--scheduler", default="", help="address of a running Dask scheduler, tcp://host:8786")
+    add_cluster(command)
 
 
 def _request(options: argparse.Namespace) -> Request:
     recipe = load_recipe(options.recipe, options.overrides)
     return Request(recipe=recipe, places=options.places, source=options.source, out=options.out or Path(recipe.name))
-
-
-def _setting(options: argparse.Namespace) -> ClusterSetting:
-    if options.workers < 0:
-        raise RecipeError(f"--workers {options.workers} is negative")
-    return ClusterSetting(workers=options.workers, address=getattr(options, "scheduler", ""))
 
 
 def _existing(options: argparse.Namespace) -> Existing:
@@ -118,7 +111,7 @@ def _existing(options: argparse.Namespace) -> Existing:
 
 def _plan(options: argparse.Namespace) -> int:
     request = _request(options)
-    with open_runner(_setting(options)) as runner:
+    with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
         _make_plan(request, _existing(options), runner)
     _print_rejected(rejected_rows(load_plan(request.out)))
     print(f"plan: {request.out / 'plan.parquet'}; build it with the same command, `build` and --resume")
@@ -127,7 +120,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     request = _request(options)
-    with open_runner(_setting(options)) as runner:
+    with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
         _make_plan(request, _existing(options), runner)
         return _build_plan(request, runner)
 
@@ -180,17 +173,18 @@ def _print_rejected(ledger: Ledger) -> None:
 
 
 def _date(options: argparse.Namespace) -> int:
-    with open_runner(_setting(options)) as runner, _bar("date") as progress:
+    with open_runner(setting_of(options)) as runner, _bar("date") as progress:
         dated = date_places(options, runner, progress)
     print_dated(dated, options.out)
     return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
+    setting = setting_of(options)
     _say("archive: generated, not observed")
     request = demo_request(options.out)
     out = request.out
-    with open_runner(_setting(options)) as runner:
+    with open_runner(setting, needs=worker_needs(request.recipe)) as runner:
         _make_plan(request, "overwrite", runner)
         code = _build_plan(request, runner)
     _print_statistics(out)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+from pipeline.cli.cluster import add_cluster
 from pipeline.cli.tools import add_overrides
 from pipeline.cluster import Runner
 from pipeline.dating import Dated, DatingRequest, IntervalRules, Progress, date_inventory
@@ -50,9 +51,7 @@ def add_dating(
         help=f"least clear share of the polygon on a day that counts [{usual.min_clear}]",
     )  # fmt: skip
     add_overrides(command)
-    where = command.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine [0: none]")
-    where.add_argument("--scheduler", default="", help="address of a running Dask scheduler, tcp://host:8786")
+    add_cluster(command)
     command.set_defaults(call=call)
 
 

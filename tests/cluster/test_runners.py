@@ -12,8 +12,7 @@ from functools import partial
 import pytest
 from distributed import Client, LocalCluster, get_client
 
-from pipeline import cluster
-from pipeline.cluster import ClusterSetting, DaskRunner, LocalRunner, Runner, open_runner
+from pipeline.cluster import ClusterSetting, DaskRunner, LocalRunner, Runner, connect, open_runner
 from pipeline.errors import PipelineError, RecipeError, SourceError, TransientSourceError
 
 WORKERS = 2
@@ -140,7 +139,7 @@ def test_an_error_of_the_work_is_not_taken_for_one_of_the_cluster(dask_runner: D
     "address", ["tcp://127.0.0.1:9", "http://127.0.0.1:9", "tcp://127.0.0.1:port", "tcp://127.0.0.1", "tcp://"]
 )
 def test_an_address_where_no_scheduler_answers_gives_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(connect, "CONNECT_SECONDS", 1)
     line = f"no Dask scheduler answers at {address}; start one with `dask scheduler`"
     with pytest.raises(RecipeError, match=f"^{line}$"), open_runner(ClusterSetting(address=address)):
         pytest.fail("there is no scheduler")
@@ -148,7 +147,8 @@ def test_an_address_where_no_scheduler_answers_gives_one_line(monkeypatch: pytes
 
 def test_a_malformed_address_does_not_hold_up_the_program_that_ends() -> None:
     script = (
-        "from pipeline.cluster import *\n"
+        "from pipeline.cluster import ClusterSetting, open_runner\n"
+        "from pipeline.errors import RecipeError\n"
         "try:\n"
         "    with open_runner(ClusterSetting(address='http://127.0.0.1:9')): pass\n"
         "except RecipeError: print('refused')\n"
@@ -158,7 +158,7 @@ def test_a_malformed_address_does_not_hold_up_the_program_that_ends() -> None:
 
 
 def test_a_scheduler_without_workers_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(connect, "CONNECT_SECONDS", 1)
     line = "the Dask scheduler at .* has no workers; start some with `dask worker`"
     with (
         LocalCluster(n_workers=0, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0") as empty,
@@ -194,7 +194,7 @@ def test_a_cluster_is_written_as_one_word(text: str, setting: ClusterSetting) ->
 )
 def test_a_word_that_is_no_cluster_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(
-        RecipeError, match=rf"^cluster '{text}' is not local, local:WORKERS or a scheduler address as tcp:"
+        RecipeError, match=rf"^cluster '{text}' is not local, local:WORKERS, kubernetes:FILE, slurm:FILE or a scheduler"
     ):
         ClusterSetting.parse(text)
 

@@ -1,0 +1,191 @@
+"""Runners: a function over items, in threads of this process or on the workers of a Dask cluster."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from distributed import Client, KilledWorker
+from distributed.client import Future as DaskFuture
+
+from pipeline.errors import PipelineError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Lost = Callable[[Item, str], Result]
+"""Makes the result of an item that killed every worker it was given to, from the item and one line that says so."""
+
+POLL_SECONDS = 2.0
+"""How often the cluster is looked at while nothing comes back."""
+WORKERLESS_SECONDS = 120.0
+"""How long a cluster may be without any worker before its work is given up."""
+
+
+class Runner(Protocol):
+    """Runs a function over items and yields results as they come, in any order."""
+
+    def run(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        threads: int,
+        lost: Lost[Item, Result] | None = None,
+    ) -> Iterator[Result]:
+        """Yield `function(item)` for every item.
+
+        Parameters
+        ----------
+        function, items
+            What to do, and on what. On a cluster, both travel: the function lies in an installed module.
+        threads
+            How many run at once in this process; a cluster has threads of its own.
+        lost
+            What to yield for an item whose workers died one after the other; None raises PipelineError instead.
+
+        Raises
+        ------
+        PipelineError
+            The scheduler, or every worker, is lost.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRunner:
+    """Runs in threads of this process."""
+
+    def run(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        threads: int,
+        lost: Lost[Item, Result] | None = None,  # noqa: ARG002
+    ) -> Iterator[Result]:
+        """See `Runner.run`; at most two items a thread are in flight."""
+        # Whoever logs from a thread (a Prefect run, say) is known by the context that the thread carries.
+        queue, context = iter(items), copy_context()
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+
+            def submit(count: int) -> set[Future[Result]]:
+                return {pool.submit(context.copy().run, function, item) for item in islice(queue, count)}
+
+            pending = submit(2 * threads)
+            try:
+                while pending:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    pending |= submit(len(done))
+                    for future in done:
+                        yield future.result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class DaskRunner:
+    """Runs on the workers of a Dask cluster."""
+
+    client: Client
+
+    def run(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        threads: int,  # noqa: ARG002
+        lost: Lost[Item, Result] | None = None,
+    ) -> Iterator[Result]:
+        """See `Runner.run`; at most two items a worker thread are in flight, also when workers come and go."""
+        queue = iter(items)
+        flight = _Flight(client=self.client)
+        flight.submit(function, queue)
+        try:
+            while flight.items:
+                future = flight.next()
+                item = flight.items.pop(future)
+                result = self._result(future, item, lost)
+                flight.submit(function, queue)
+                yield result
+        finally:
+            flight.cancel()
+
+    def _result(self, future: DaskFuture[Any], item: Item, lost: Lost[Item, Result] | None) -> Result:
+        try:
+            result: Result = future.result()
+        except KilledWorker as err:
+            problem = (
+                f"{err.allowed_failures + 1} workers died one after the other while they ran it, most likely for want "
+                "of memory: give workers more memory, or lower samples_per_shard"
+            )
+            if lost is None:
+                raise PipelineError(problem) from err
+            return lost(item, problem)
+        except CancelledError as err:
+            raise _lost_scheduler(self.client) from err
+        return result
+
+
+class _Flight:
+    """What a run has on the cluster at a moment."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.items: dict[DaskFuture[Any], Any] = {}
+        self._done: SimpleQueue[DaskFuture[Any]] = SimpleQueue()
+        self._slots = 0
+        self._counted = self._seen_worker = time.monotonic() - POLL_SECONDS
+
+    def submit(self, function: Callable[[Any], Any], queue: Iterator[Any]) -> None:
+        """Send as many items as the workers' threads can take now."""
+        for item in islice(queue, max(0, 2 * self._count_slots() - len(self.items))):
+            future = self.client.submit(function, item, pure=False)
+            self.items[future] = item
+            future.add_done_callback(self._done.put)
+
+    def next(self) -> DaskFuture[Any]:
+        """Return a future that is done; raises PipelineError when scheduler or workers are lost."""
+        while True:
+            try:
+                return self._done.get(timeout=POLL_SECONDS)
+            except Empty:
+                self._count_slots()
+                if time.monotonic() - self._seen_worker > WORKERLESS_SECONDS:
+                    raise PipelineError(
+                        f"the Dask cluster at {_address(self.client)} has had no worker for "
+                        f"{WORKERLESS_SECONDS:.0f} s; what is built is kept: start workers, and the same command with "
+                        "--resume goes on"
+                    ) from None
+
+    def cancel(self) -> None:
+        """Drop what is still in flight."""
+        if self.items and self.client.status == "running":
+            self.client.cancel(list(self.items))
+
+    def _count_slots(self) -> int:
+        now = time.monotonic()
+        if now - self._counted >= POLL_SECONDS:
+            try:
+                slots = sum(self.client.nthreads().values())
+            except (OSError, AttributeError, RuntimeError) as err:
+                raise _lost_scheduler(self.client) from err
+            self._counted = now
+            self._seen_worker = now if slots else self._seen_worker
+            self._slots = max(1, slots)
+        return self._slots
+
+
+def _address(client: Client) -> str:
+    return str(client.scheduler.address) if client.scheduler else "its address"
+
+
+def _lost_scheduler(client: Client) -> PipelineError:
+    return PipelineError(
+        f"the Dask scheduler at {_address(client)} is lost; what is built is kept: start it again, "
+        "and the same command with --resume goes on"
+    )

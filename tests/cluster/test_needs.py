@@ -1,0 +1,90 @@
+"""How much memory a file takes: estimated from the recipe, compared with what building one really took."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cluster import needs as module
+from pipeline.cluster import worker_needs
+from pipeline.cluster.needs import check_threads, fitting_threads
+from pipeline.errors import RecipeError
+from pipeline.recipes import load_recipe
+
+GIB = 2**30
+
+MEASURE = """
+import numpy as np
+from pathlib import Path
+import pipeline.assemble
+from pipeline.layouts.ssl4eo import ShardContent, write_shard
+from pipeline.pixels.moments import moments_of
+
+def peak():
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])
+
+n, t, c, s = {shape}
+before = peak()
+bands = np.random.default_rng(0).integers(0, 10000, (n, t, c, s, s), np.int16)
+for band in range(c):
+    moments_of(bands[:, :, band], nodata=-32768)
+write_shard(Path("{path}"), ShardContent(
+    bands=bands, band_names=tuple(f"b{{i}}" for i in range(c)), sample_ids=tuple(map(str, range(n))),
+    file_ids=np.full((n, t), "x" * 60), times=np.full((n, t), np.datetime64("NaT", "ns")),
+    epsg=np.full(n, 32633), lon=np.zeros(n), lat=np.zeros(n), eastings=np.zeros((n, s)), northings=np.zeros((n, s)),
+    cloud_mask=np.zeros((n, t, s, s), np.uint8), store="{store}"))
+print(peak() - before, before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("store", ["chunked", "published"])
+def test_writing_a_file_takes_no_more_than_estimated_nor_much_less(store: str, tmp_path) -> None:
+    overrides = {"samples_per_shard": 32, "patch_size": 128, "modalities": ["S2L2A"], "store": store}
+    recipe = load_recipe("landslides", overrides)
+    shape = (32, recipe.series_length, len(recipe.bands_of("S2L2A")), 128)
+    script = MEASURE.format(shape=shape, path=tmp_path / "x.zarr.zip", store=store)
+    printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=120)
+    taken, before = map(int, printed.stdout.split())
+    assert taken <= worker_needs(recipe) <= 2 * taken
+    assert before <= module.PROCESS_BYTES
+
+
+def test_the_largest_modality_decides_and_everything_counts() -> None:
+    def needs(**values: object) -> int:
+        return worker_needs(load_recipe("landslides", values))
+
+    whole = needs()
+    assert needs(modalities=["S2L2A"]) == whole
+    assert needs(modalities=["DEM"]) < whole
+    small = needs(samples_per_shard=32) - module.READ_BYTES
+    assert 2 * small == pytest.approx(whole - module.READ_BYTES, abs=2)
+    assert needs(patch_size=256) - module.READ_BYTES == pytest.approx(4 * (whole - module.READ_BYTES), abs=4)
+
+
+@given(st.integers(1, 20 * GIB), st.integers(1, 64 * GIB), st.integers(1, 64))
+def test_what_fits_fits_and_one_more_would_not(needs: int, memory: int, at_most: int) -> None:
+    room = module.USABLE_SHARE * memory - module.PROCESS_BYTES
+    if room < needs:
+        with pytest.raises(RecipeError, match=r"^a worker has .* GB of memory and needs .* GB to build"):
+            fitting_threads(needs, memory=memory, at_most=at_most)
+        return
+    threads = fitting_threads(needs, memory=memory, at_most=at_most)
+    assert 1 <= threads <= at_most
+    assert threads * needs <= room
+    assert threads == at_most or (threads + 1) * needs > room
+    check_threads(needs, memory=memory, threads=threads)
+
+
+def test_what_is_not_known_is_not_limited() -> None:
+    assert fitting_threads(0, memory=1, at_most=7) == 7
+
+
+def test_more_threads_than_memory_holds_are_refused() -> None:
+    with pytest.raises(
+        RecipeError, match=r"^4 threads a worker are more than its 4\.3 GB of memory hold: a file takes"
+    ):
+        check_threads(GIB, memory=4 * GIB, threads=4)
