@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pipeline import __version__
 from pipeline.assemble import BuildOptions
+from pipeline.cli.publish import add_publish
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import ClusterSetting, Runner, open_runner
 from pipeline.demo import demo_request
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--workers", type=int, default=0, help="Dask worker processes on this machine")
     demo.set_defaults(call=_demo)
     add_tools(commands)
+    add_publish(commands)
     return parser
 
 
