@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 from flows.artifacts import one_line
 from flows.logs import prepare_logs
 from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting
+from flows.runners import open_flow_runner
 from flows.tasks import build, finish, plan, prepare, search, survey, whole
 from pipeline.errors import PipelineError
 from pipeline.folder import Existing, check_folder
@@ -46,11 +47,12 @@ def build_dataset(  # noqa: PLR0913
     try:
         setting = cluster_setting(cluster)
         request = prepare(recipe, overrides or {}, places, source, Path(out).absolute())
-        if not check_folder(request, existing):
-            found = search(request)
-            found, scores = survey(request, whole(found), setting)
-            plan(request, whole(found), whole(scores))
-        reports = build(request, setting)
+        found = None if check_folder(request, existing) else search(request)
+        with open_flow_runner(setting) as runner:
+            if found is not None:
+                placed, scores = survey(request, whole(found), whole(runner))
+                plan(request, whole(placed), whole(scores))
+            reports = build(request, whole(runner))
         summary = finish(request, whole(reports))
     except (PipelineError, OSError) as err:
         return Failed(message=one_line(err))

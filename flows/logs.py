@@ -4,8 +4,6 @@ import logging
 from threading import Lock
 from time import monotonic
 
-from pipeline.cluster import DaskRunner, Runner
-
 PACKAGE = "pipeline"
 LINES = 100
 """Lines of one kind that a run's log takes in a period."""
@@ -48,16 +46,13 @@ class Thinned(logging.Filter):
 
 def prepare_logs() -> None:
     """Set the levels that a run's log needs, and thin what the package says."""
-    # PREFECT_LOGGING_EXTRA_LOGGERS adds a handler; the level stays the root's, which hides INFO.
-    package = logging.getLogger(PACKAGE)
-    package.setLevel(logging.INFO)
+    set_package_level()
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    for handler in package.handlers:
+    for handler in logging.getLogger(PACKAGE).handlers:
         if not any(isinstance(held, Thinned) for held in handler.filters):
             handler.addFilter(Thinned())
 
 
-def forward_worker_logs(runner: Runner) -> None:
-    """Have what the package logs on Dask's workers logged here, too."""
-    if isinstance(runner, DaskRunner):
-        runner.client.forward_logging(PACKAGE, level=logging.INFO)
+def set_package_level() -> None:
+    """Let the package's lines of a file each pass its logger; without it the root's level hides them."""
+    logging.getLogger(PACKAGE).setLevel(logging.INFO)

@@ -106,8 +106,8 @@ class ClusterChoice(BaseModel):
             raise ValueError("cluster: address belongs to kind address, which needs it")
         if self.workers is not None and self.kind != "local":
             raise ValueError("cluster: workers belongs to kind local; the config file says how many elsewhere")
-        if self.config is not None and self.kind not in {"kubernetes", "slurm"}:
-            raise ValueError("cluster: config belongs to kind kubernetes or slurm")
+        if (self.config is not None) != (self.kind in {"kubernetes", "slurm"}):
+            raise ValueError("cluster: config belongs to kinds kubernetes and slurm, which need it")
         return self
 
 
@@ -116,7 +116,7 @@ RecipeName = Annotated[
     str, Field(pattern=rf"^({'|'.join(recipe_names())}|.+\.ya?ml)$", examples=[*recipe_names(), "my_recipe.yaml"])
 ]
 Overrides = Annotated[dict[str, Any] | None, WithJsonSchema(OVERRIDES_SCHEMA)]
-Cluster = Annotated[str, Field(pattern=r"^(local(:\d+)?|\w+://\S+)$")] | ClusterChoice
+Cluster = Annotated[str, Field(pattern=r"^(local(:\d+)?|(kubernetes|slurm):[^/].*|\w+://\S+)$")] | ClusterChoice
 
 
 def cluster_setting(cluster: str | ClusterChoice) -> ClusterSetting:
@@ -125,10 +125,7 @@ def cluster_setting(cluster: str | ClusterChoice) -> ClusterSetting:
         return ClusterSetting.parse(cluster)
     if cluster.kind == "local":
         return ClusterSetting(workers=cluster.workers or 0)
-    if cluster.kind == "address":
-        return ClusterSetting.parse(cluster.address or "")
-    chosen: dict[str, Any] = {"kind": cluster.kind, "config": Path(cluster.config) if cluster.config else None}
-    return ClusterSetting(**chosen)
+    return ClusterSetting.parse(cluster.address or f"{cluster.kind}:{cluster.config}")
 
 
 def make_request(

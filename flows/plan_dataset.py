@@ -9,6 +9,7 @@ from prefect.states import Completed, Failed
 from flows.artifacts import one_line
 from flows.logs import prepare_logs
 from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting
+from flows.runners import open_flow_runner
 from flows.tasks import plan, prepare, price, search, survey, whole
 from pipeline.errors import PipelineError
 from pipeline.folder import Existing, check_folder
@@ -46,8 +47,9 @@ def plan_dataset(  # noqa: PLR0913
         request = prepare(recipe, overrides or {}, places, source, Path(out).absolute())
         if not check_folder(request, existing):
             found = search(request)
-            found, scores = survey(request, whole(found), setting)
-            plan(request, whole(found), whole(scores))
+            with open_flow_runner(setting) as runner:
+                placed, scores = survey(request, whole(found), whole(runner))
+            plan(request, whole(placed), whole(scores))
         line = price(request)
     except (PipelineError, OSError) as err:
         return Failed(message=one_line(err))

@@ -20,11 +20,10 @@ from flows.artifacts import (
     file_rows,
     plan_markdown,
 )
-from flows.logs import forward_worker_logs
 from flows.parameters import make_request
 from pipeline import stages
 from pipeline.assemble import BuildOptions
-from pipeline.cluster import ClusterSetting, open_runner
+from pipeline.cluster import ClusterSetting, Runner, open_runner
 from pipeline.errors import TransientSourceError
 from pipeline.folder import Request
 from pipeline.publish import Publication, publish, require_whole
@@ -81,12 +80,10 @@ def search(request: Request) -> Found:
 
 
 @stage("survey", retries=3, backoff=30)
-def survey(request: Request, found: Found, setting: ClusterSetting) -> tuple[Found, list[Score]]:
+def survey(request: Request, found: Found, runner: Runner) -> tuple[Found, list[Score]]:
     """Judge every patch on every acquisition that could serve it; returns the patches on their final grids."""
     progress = ProgressArtifact(f"survey-{request.recipe.name}", "batches of scenes surveyed")
-    with open_runner(setting) as runner:
-        forward_worker_logs(runner)
-        found, scores = stages.survey(found, request.recipe, stages.connect(request), runner, progress)
+    found, scores = stages.survey(found, request.recipe, stages.connect(request), runner, progress)
     get_run_logger().info("%d patches on scenes judged", len(scores))
     return found, scores
 
@@ -112,14 +109,12 @@ def price(request: Request) -> str:
 
 
 @stage("build", retries=2, backoff=60)
-def build(request: Request, setting: ClusterSetting) -> list[ShardReport]:
+def build(request: Request, runner: Runner) -> list[ShardReport]:
     """Build every file of the plan on disk that is not done."""
     decided = stages.load_plan(request.out)
     options = BuildOptions(root=request.out.resolve(), source=stages.connect(request))
     progress = ProgressArtifact(f"build-{request.recipe.name}", "files done")
-    with open_runner(setting) as runner:
-        forward_worker_logs(runner)
-        reports = stages.build(decided, request.recipe, options, runner, progress)
+    reports = stages.build(decided, request.recipe, options, runner, progress)
     get_run_logger().info("%d of %d files done", sum(report.state == "done" for report in reports), len(reports))
     return reports
 

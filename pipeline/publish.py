@@ -1,5 +1,6 @@
 """Publishing: a finished dataset copied to its home, every file checked after the copy, the manifest written last."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ THREADS = 8
 SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "file")
 RETRY_SECONDS = 60
 """How long an object store that does not answer is asked again for one file."""
+
+_REFUSED = re.compile(r"status code: (40[0-7] [A-Za-z ]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,9 +249,14 @@ def _explained(target: str, what: str) -> Iterator[None]:
     except (NotFoundError, FileNotFoundError) as err:
         raise RecipeError(f"{target} does not exist ({what}): {_first_line(err)}; make the bucket first") from err
     except BaseError as err:
+        # Listings come back as a general error, whatever the status.
+        refused = _REFUSED.search(_first_line(err))
+        if refused:
+            problem = f"{target} does not exist or may not be used ({what}: {refused[1]})"
+            raise RecipeError(f"{problem}; make the bucket first, or check the credentials") from err
         raise TransientSourceError(f"{target} does not answer ({what}): {_first_line(err)}; publish again") from err
 
 
 def _first_line(problem: object) -> str:
     # The library appends its own source's debug text.
-    return " ".join(str(problem).partition("\n\n")[0].split())
+    return " ".join(str(problem).partition("\n\n")[0].partition("<?xml")[0].split())

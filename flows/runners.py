@@ -1,0 +1,32 @@
+"""A runner as a flow wants it: its workers do not import Prefect, and what they log reaches the run."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from flows.logs import PACKAGE, set_package_level
+from pipeline.cluster import ClusterSetting, DaskRunner, Runner, open_runner
+
+
+@contextmanager
+def open_flow_runner(setting: ClusterSetting) -> Iterator[Runner]:
+    """Yield the runner for `setting`; raises as `open_runner` does."""
+    with _bare_main(), open_runner(setting) as runner:
+        if isinstance(runner, DaskRunner):
+            # Also on workers that come later.
+            runner.client.register_worker_callbacks(set_package_level)
+            runner.client.forward_logging(PACKAGE, level=logging.INFO)
+        yield runner
+
+
+@contextmanager
+def _bare_main() -> Iterator[None]:
+    # A spawned process imports the main module of its parent; that of a run is Prefect's engine.
+    held = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = held
