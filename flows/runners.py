@@ -4,10 +4,14 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import sleep
 from types import ModuleType
 
 from flows.logs import PACKAGE, set_package_level
 from pipeline.cluster import ClusterSetting, DaskRunner, Runner, open_runner
+
+SETTLE_SECONDS = 1.0
+"""How long after the last result workers are listened to."""
 
 
 @contextmanager
@@ -18,7 +22,13 @@ def open_flow_runner(setting: ClusterSetting) -> Iterator[Runner]:
             # Also on workers that come later.
             runner.client.register_worker_callbacks(set_package_level)
             runner.client.forward_logging(PACKAGE, level=logging.INFO)
-        yield runner
+            # A first answer: the scheduler takes what it is told in order, so it knows by now who listens.
+            list(runner.run(int, [0], threads=1))
+            yield runner
+            # What was logged last is still on its way.
+            sleep(SETTLE_SECONDS)
+        else:
+            yield runner
 
 
 @contextmanager
