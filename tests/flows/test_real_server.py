@@ -77,7 +77,7 @@ def test_planning_shows_what_building_would_take_and_reads_no_pixel(platform, bu
     assert "patches planned" in artifacts["plan-landslides"]["data"]
     assert "windows to read" in artifacts["cost-landslides"]["data"]
     assert not list(out.rglob("*.zarr.zip"))
-    for table in ("plan.parquet", "samples.parquet", "survey.parquet"):
+    for table in ("samples.parquet", "survey.parquet"):
         assert (out / "dataset" / table).read_bytes() == (built.dataset / table).read_bytes()
     shutil.rmtree(out)
 

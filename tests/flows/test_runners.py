@@ -38,9 +38,13 @@ def test_worker_processes_of_a_run_build_files_without_importing_prefect(main_of
     assert sys.modules["__main__"] is main_of_a_run
 
 
-def test_lines_of_worker_processes_arrive_here_under_their_own_name(caplog):
+def test_lines_of_worker_processes_arrive_here_under_their_own_name():
+    lines: list[tuple[str, str]] = []
+    handler = logging.NullHandler()
+    handler.handle = lambda record: lines.append((record.name, record.getMessage()))  # type: ignore[method-assign]
     package = logging.getLogger("pipeline")
     level = package.level
+    package.addHandler(handler)
     prepare_logs()
 
     def work(number: int) -> int:
@@ -53,9 +57,9 @@ def test_lines_of_worker_processes_arrive_here_under_their_own_name(caplog):
         with open_flow_runner(ClusterSetting(workers=1)) as runner:
             assert sorted(runner.run(work, range(3), threads=1)) == [0, 1, 2]
     finally:
+        package.removeHandler(handler)
         package.setLevel(level)
-    lines = [record.getMessage() for record in caplog.records if record.name == "pipeline.assemble"]
-    assert sorted(lines) == ["file 0", "file 1", "file 2"]
+    assert sorted(lines) == [("pipeline.assemble", f"file {number}") for number in range(3)]
 
 
 def test_without_workers_nothing_is_started_and_main_is_given_back(main_of_a_run):
