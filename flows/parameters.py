@@ -116,7 +116,7 @@ RecipeName = Annotated[
     str, Field(pattern=rf"^({'|'.join(recipe_names())}|.+\.ya?ml)$", examples=[*recipe_names(), "my_recipe.yaml"])
 ]
 Overrides = Annotated[dict[str, Any] | None, WithJsonSchema(OVERRIDES_SCHEMA)]
-Cluster = Annotated[str, Field(pattern=r"^(local(:\d+)?|(kubernetes|slurm):[^/].*|\w+://\S+)$")] | ClusterChoice
+Cluster = Annotated[str, Field(pattern=r"^(local(:\d+)?|(kubernetes|slurm):/?[^/].*|\w+://\S+)$")] | ClusterChoice
 
 
 def cluster_setting(cluster: str | ClusterChoice) -> ClusterSetting:

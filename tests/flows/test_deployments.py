@@ -112,7 +112,12 @@ def test_a_work_pool_is_named_once_and_made_when_it_is_not_there():
     for name in used:
         assert len(re.findall(rf"^\s*name: {name}$", text, re.MULTILINE)) == 1
     (step,) = CONTENT["build"]
-    assert set(step["flows.work_pools.make_missing"]["pools"]) == used
+    pools = step["flows.work_pools.make_missing"]["pools"]
+    assert {name: pool["type"] for name, pool in pools.items()} == {
+        "local": "process",
+        "slurm": "process",
+        "kubernetes": "kubernetes",
+    }
 
 
 def test_nothing_is_fetched():

@@ -130,13 +130,14 @@ def test_what_the_schema_lets_pass_is_a_cluster(given, setting):
 
 
 @pytest.mark.parametrize("kind", ["kubernetes", "slurm"])
-@pytest.mark.parametrize("spelling", ["{kind}:my cluster.yaml", {"kind": "{kind}", "config": "my cluster.yaml"}])
-def test_a_cluster_for_the_run_is_its_kind_and_its_file(kind, spelling, monkeypatch):
-    given = {**spelling, "kind": kind} if isinstance(spelling, dict) else spelling.format(kind=kind)
+@pytest.mark.parametrize("file", ["my cluster.yaml", "/etc/sen12/cluster.yaml"])
+@pytest.mark.parametrize("spelling", ["text", "parts"])
+def test_a_cluster_for_the_run_is_its_kind_and_its_file(kind, file, spelling, monkeypatch):
+    given = f"{kind}:{file}" if spelling == "text" else {"kind": kind, "config": file}
     monkeypatch.setattr(module.ClusterSetting, "parse", lambda text: text)
     check(cluster=given)
     whole = build_dataset.validate_parameters({"out": "data", "cluster": given})
-    assert cluster_setting(whole["cluster"]) == f"{kind}:my cluster.yaml"
+    assert cluster_setting(whole["cluster"]) == f"{kind}:{file}"
 
 
 @pytest.mark.parametrize(

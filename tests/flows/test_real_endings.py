@@ -101,7 +101,9 @@ def test_an_archive_that_is_gone_fails_the_run_with_one_line(platform, built):
     assert "\n" not in state["message"]
 
 
-def test_a_cancelled_run_stops_within_seconds_leaves_no_process_and_resumes_to_the_same_bytes(platform, built):
+def test_a_cancelled_run_stops_within_seconds_leaves_no_process_and_resumes_to_the_same_bytes(
+    platform, built, record_property
+):
     out = platform.folder / "cancelled"
     parameters = (f"out={out}", "cluster=local:2")
     given = [word for parameter in parameters for word in ("--param", parameter)]
@@ -111,6 +113,7 @@ def test_a_cancelled_run_stops_within_seconds_leaves_no_process_and_resumes_to_t
     assert len(family) >= 3, "the run's process and two workers"
     assert platform.prefect("flow-run", "cancel", run["id"]).returncode == 0
     seconds = wait_until(lambda: platform.last_state()["type"] == "CANCELLED", STOP_SECONDS)
+    record_property("cancelled_after_seconds", round(seconds, 1))
     _, left = psutil.wait_procs(family, timeout=5)
     assert left == []
     done = digests_of(out / "dataset")

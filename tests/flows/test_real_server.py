@@ -1,5 +1,7 @@
 """The flows on a real Prefect server with a real worker: runs that end well."""
 
+import asyncio
+import json
 import shutil
 import sys
 import time
@@ -7,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from support.built import digests_of
 from support.processes import free_port, running
 
+from flows.work_pools import make_missing
 from pipeline.demo import DEMO_OVERRIDES
 from pipeline.publish import MANIFEST
 from pipeline.validate import validate
@@ -152,3 +156,20 @@ def test_deploying_again_changes_nothing_that_is_there(platform):
     assert time.monotonic() - started < 120
     assert {one["name"]: one["id"] for one in platform.ask("work_pools/filter")} == before
     assert len(platform.ask("deployments/filter")) == 9
+
+
+def test_a_work_pool_that_is_not_there_is_made_from_its_template_and_only_once(platform, tmp_path):
+    template = {"variables": {"type": "object", "properties": {}}, "job_configuration": {"command": "{{ command }}"}}
+    file = tmp_path / "template.json"
+    file.write_text(json.dumps(template), encoding="utf-8")
+    pools = {"local": {"type": "kubernetes"}, "new": {"type": "kubernetes", "base_job_template": str(file)}}
+    settings = {PREFECT_API_URL: platform.api, PREFECT_HOME: platform.environment["PREFECT_HOME"]}
+    with temporary_settings(settings):
+        assert asyncio.run(make_missing(pools)) == {"made": ["new"]}
+        assert asyncio.run(make_missing(pools)) == {"made": []}
+        with pytest.raises(ValueError, match=r"^work pool other: template gone\.json cannot be read"):
+            asyncio.run(make_missing({"other": {"type": "kubernetes", "base_job_template": "gone.json"}}))
+    made = {pool["name"]: pool for pool in platform.ask("work_pools/filter")}
+    assert made["local"]["type"] == "process"
+    assert made["new"]["base_job_template"]["job_configuration"] == template["job_configuration"]
+    assert platform.prefect("work-pool", "delete", "new").returncode == 0
