@@ -176,13 +176,14 @@ def build(
     """Build every shard that is not done; those that a transient fault stopped are tried again a few times."""
     clear_leftovers(options.root)
     todo = shards_of(decided, recipe)
-    total, reports = len(todo), {}
+    total, done, reports = len(todo), 0, {}
     progress(0, total)
     task = partial(build_shard, recipe=recipe, options=options)
     for _ in range(BUILD_ROUNDS):
         for report in runner.run(task, todo, threads=1):
             reports[report.path] = report
-            progress(sum(report.state == "done" for report in reports.values()), total)
+            done += report.state == "done"
+            progress(done, total)
         todo = [shard for shard in todo if reports[shard.path].state != "done"]
         if not todo:
             break
