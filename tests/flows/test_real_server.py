@@ -159,7 +159,8 @@ def test_deploying_again_changes_nothing_that_is_there(platform):
 
 
 def test_a_work_pool_that_is_not_there_is_made_from_its_template_and_only_once(platform, tmp_path):
-    template = {"variables": {"type": "object", "properties": {}}, "job_configuration": {"command": "{{ command }}"}}
+    variables = {"type": "object", "properties": {"command": {"type": "string"}}}
+    template = {"variables": variables, "job_configuration": {"command": "{{ command }}"}}
     file = tmp_path / "template.json"
     file.write_text(json.dumps(template), encoding="utf-8")
     pools = {"local": {"type": "kubernetes"}, "new": {"type": "kubernetes", "base_job_template": str(file)}}
