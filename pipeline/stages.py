@@ -194,7 +194,7 @@ def build(
     """
     clear_leftovers(options.root)
     todo = shards_of(decided, recipe)
-    total, reports = len(todo), {}
+    total, done, reports = len(todo), 0, {}
     deadly: set[str] = set()
 
     def give_up(shard: Shard, problem: str) -> ShardReport:
@@ -207,7 +207,8 @@ def build(
     for _ in range(BUILD_ROUNDS):
         for report in runner.run(task, todo, threads=1, lost=give_up):
             reports[report.path] = report
-            progress(sum(report.state == "done" for report in reports.values()), total)
+            done += report.state == "done"
+            progress(done, total)
         todo = [shard for shard in todo if reports[shard.path].state != "done" and shard.path not in deadly]
         if not todo:
             break

@@ -17,6 +17,7 @@ from pipeline.catalog import Ledger, rejected_rows
 from pipeline.cli.cluster import add_cluster, setting_of
 from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
+from pipeline.cli.publish import add_publish
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import Runner, open_runner, worker_needs
 from pipeline.demo import demo_request
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add_dating(commands, _date)
     add_tools(commands)
     add_export(commands)
+    add_publish(commands)
     return parser
 
 

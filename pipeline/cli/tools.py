@@ -8,13 +8,12 @@ from pipeline import published
 from pipeline.archive import write_archive, write_seasonal_archive
 from pipeline.cli.splits import add_splits
 from pipeline.errors import RecipeError
-from pipeline.folder import read_recipe
+from pipeline.publish import findings_of
 from pipeline.recipes import load_recipe, recipe_names, recipe_to_yaml
 from pipeline.sampling.draw import Drawn, DrawRequest, NearCities, OnLand, draw_places
 from pipeline.sampling.match import match_places
 from pipeline.sampling.output import write_places
 from pipeline.sampling.strata import Strata
-from pipeline.validate import Finding, validate
 
 EXIT_FOUND = 1
 
@@ -113,17 +112,6 @@ def _validate(options: argparse.Namespace) -> int:
         print(finding)
     print(f"{options.dataset}: {len(findings)} findings")
     return EXIT_FOUND if findings else 0
-
-
-def findings_of(root: Path) -> list[Finding]:
-    """Check a dataset against its plan; a folder without a recipe, or a seasonal one, against the published layout."""
-    if not (root / "recipe.yaml").is_file() and not (root / "plan.parquet").is_file() and root.is_dir():
-        return published.check_folder(root)
-    findings = validate(root)
-    recipe = read_recipe(root)
-    if findings or recipe.seasons is None:
-        return findings
-    return published.check_folder(root, spacing=recipe.resolution)
 
 
 def _repair(options: argparse.Namespace) -> int:

@@ -1,201 +1,39 @@
-import hashlib
-import os
+"""The flows on a real Prefect server with a real worker: runs that end well."""
+
+import asyncio
+import json
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
-import requests
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from distributed import Client
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from support.flow_runs import digests_of
+from support.processes import free_port, running
 
-from flows import build_dataset as module
+from flows.work_pools import make_missing
 from pipeline.demo import DEMO_OVERRIDES
-from pipeline.errors import RecipeError, TransientSourceError
-from pipeline.search import Found
+from pipeline.publish import MANIFEST
 from pipeline.validate import validate
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[2]
-PREFECT = Path(sys.executable).parent / "prefect"
-DEPLOYMENT = "build-dataset/landslides"
-READY_SECONDS = 120
-RUN_SECONDS = 300
-STOP_SECONDS = 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """A Prefect server on this machine, and the folder that its worker was started in."""
-
-    api: str
-    folder: Path
-    environment: dict[str, str]
-
-    def prefect(self, *arguments: str, seconds: float = READY_SECONDS) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PREFECT, *arguments],
-            check=False,
-            cwd=REPOSITORY,
-            env=self.environment,
-            timeout=seconds,
-            capture_output=True,
-            text=True,
-        )
-
-    def run(self, *parameters: str) -> subprocess.CompletedProcess[str]:
-        given = [word for parameter in parameters for word in ("--param", parameter)]
-        return self.prefect("deployment", "run", DEPLOYMENT, *given, "--watch", seconds=RUN_SECONDS)
-
-    def ask(self, path: str, **body: Any) -> Any:
-        with requests.Session() as session:
-            session.trust_env = False
-            answer = session.post(f"{self.api}/{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
-
-    def last_state(self) -> dict[str, Any]:
-        return self.ask("flow_runs/filter", sort="START_TIME_DESC", limit=1)[0]["state"]
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
-
-
-def clean_environment(home: Path, api: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-    return kept | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_CLI_PROMPT": "false",
-        "PREFECT_CLI_COLORS": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
-
-
-@contextmanager
-def running(*arguments: str, folder: Path, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [PREFECT, *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_SECONDS)
-    _, left = psutil.wait_procs(family, timeout=5)
-    for child in left:
-        child.kill()
-
-
-def wait_for_server(platform: Platform, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            platform.ask("flow_runs/count")
-        except requests.RequestException:
-            time.sleep(0.5)
-        else:
-            return
-    pytest.fail(f"no answer within {READY_SECONDS} s\n{log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory) -> Iterator[Platform]:
-    root = tmp_path_factory.mktemp("platform")
-    folder, port = root / "worker", free_port()
-    folder.mkdir()
-    api = f"http://127.0.0.1:{port}/api"
-    environment = clean_environment(root / "home", api)
-    platform = Platform(api=api, folder=folder, environment=environment)
-    start = ("server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui")
-    with running(*start, folder=root, environment=environment, log=root / "server.log") as server:
-        wait_for_server(platform, server, root / "server.log")
-        for command in (
-            ("work-pool", "create", "local", "--type", "process"),
-            ("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml"),
-        ):
-            done = platform.prefect(*command)
-            assert done.returncode == 0, done.stdout + done.stderr
-        work = ("worker", "start", "--pool", "local", "--type", "process")
-        with running(*work, folder=folder, environment=environment, log=root / "worker.log"):
-            yield platform
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """What the first run of the deployment left behind."""
-
-    run: subprocess.CompletedProcess[str]
-    state: dict[str, Any]
-    archive: Path
-    dataset: Path
-    digests: dict[str, str]
-    seconds: float
-
-
-def digests_of(dataset: Path) -> dict[str, str]:
-    files = sorted(dataset.rglob("*.zarr.zip"))
-    return {str(file.relative_to(dataset)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-@pytest.fixture(scope="module")
-def built(platform) -> Built:
-    started = time.monotonic()
-    run = platform.run()
-    seconds = time.monotonic() - started
-    out = platform.folder / "data" / "landslides"
-    return Built(
-        run=run,
-        state=platform.last_state(),
-        archive=out / "archive",
-        dataset=out / "dataset",
-        digests=digests_of(out / "dataset"),
-        seconds=seconds,
-    )
+BUILD = "build-dataset/landslides"
+DASK_SECONDS = 120
 
 
 def test_the_deployment_builds_a_valid_dataset_in_the_folder_of_the_worker(built):
     assert built.run.returncode == 0, built.run.stdout + built.run.stderr
-    assert built.state["type"] == "COMPLETED"
-    assert built.state["message"].startswith(f"{built.dataset}: ")
+    assert built.flow_run["state"]["type"] == "COMPLETED"
+    assert built.flow_run["state"]["message"].startswith(f"{built.dataset}: ")
     assert built.digests
     assert validate(built.dataset) == []
 
 
 def test_the_run_shows_progress_files_and_summary(platform, built):
-    artifacts = {artifact["key"]: artifact for artifact in platform.ask("artifacts/filter")}
+    artifacts = platform.artifacts()
     assert {name: artifacts[name]["data"] for name in ("survey-landslides", "build-landslides")} == {
         "survey-landslides": 100.0,
         "build-landslides": 100.0,
@@ -207,17 +45,17 @@ def test_the_run_shows_progress_files_and_summary(platform, built):
 
 
 def test_the_run_shows_a_line_of_every_stage_and_of_every_file(platform, built):
-    lines = [(line["name"], line["message"]) for line in platform.ask("logs/filter", limit=200)]
+    lines = platform.logs_of(built.flow_run["id"])
     messages = "\n".join(message for name, message in lines if name == "prefect.task_runs")
-    for part in (
+    parts = (
         "landslides into ",
         " scenes\n",
         " judged\n",
-        " windows to read\n",
+        " windows to read",
         " files done\n",
         " patches written",
-    ):
-        assert part in messages
+    )
+    assert [part for part in parts if part not in messages] == []
     files = [message.partition(":")[0] for name, message in lines if name == "pipeline.assemble"]
     assert sorted(files) == sorted(built.digests)
 
@@ -226,18 +64,43 @@ def test_a_second_run_builds_only_what_is_damaged(platform, built):
     paths = sorted(built.dataset / name for name in built.digests)
     paths[0].write_bytes(paths[0].read_bytes()[:-100])
     before = {path: path.stat().st_mtime_ns for path in paths}
-    started = time.monotonic()
-    run = platform.run()
+    run = platform.run(BUILD)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert time.monotonic() - started < built.seconds
     assert digests_of(built.dataset) == built.digests
     assert [path for path in paths if path.stat().st_mtime_ns != before[path]] == [paths[0]]
 
 
-def test_worker_processes_build_the_same_bytes_from_places_and_source(platform, built):
+def test_planning_shows_what_building_would_take_and_reads_no_pixel(platform, built):
+    out = platform.folder / "planned"
+    run = platform.run("plan-dataset/landslides", f"out={out}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    message = platform.last_state()["message"]
+    assert message.startswith(f"{out / 'dataset' / 'plan.parquet'}: ")
+    assert "windows to read" in message
+    artifacts = platform.artifacts()
+    assert "patches planned" in artifacts["plan-landslides"]["data"]
+    assert "windows to read" in artifacts["cost-landslides"]["data"]
+    assert not list(out.rglob("*.zarr.zip"))
+    for table in ("samples.parquet", "survey.parquet"):
+        assert (out / "dataset" / table).read_bytes() == (built.dataset / table).read_bytes()
+    shutil.rmtree(out)
+
+
+def test_publishing_copies_the_whole_dataset_and_shows_it(platform, built):
+    run = platform.run("publish-dataset/landslides")
+    assert run.returncode == 0, run.stdout + run.stderr
+    home = platform.folder / "published" / "landslides"
+    assert digests_of(home) == built.digests
+    assert (home / MANIFEST).is_file()
+    assert platform.artifacts()["publish-landslides"]["data"] == 100.0
+    assert "every checksum matches" in platform.last_state()["message"]
+
+
+def test_worker_processes_build_the_same_bytes_from_places_and_source_and_are_heard(platform, built):
     out = platform.folder / "again"
     overrides = str(DEMO_OVERRIDES).replace("'", '"')
     run = platform.run(
+        BUILD,
         f"out={out}",
         f"places={built.archive / 'inventory.geojson'}",
         f"source={built.archive / 'catalog.json'}",
@@ -246,51 +109,68 @@ def test_worker_processes_build_the_same_bytes_from_places_and_source(platform, 
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert digests_of(out) == built.digests
+    lines = platform.logs_of(platform.last_run()["id"])
+    files = [message.partition(":")[0] for name, message in lines if name == "pipeline.assemble"]
+    assert sorted(files) == sorted(built.digests)
     shutil.rmtree(out)
 
 
-@pytest.mark.parametrize("wrong", ["cluster=17 abc", "overrides=5", "existing=never"])
-def test_a_wrong_parameter_is_refused_before_there_is_a_run(platform, wrong):
-    before = platform.ask("flow_runs/count")
-    run = platform.run(wrong)
-    assert run.returncode == 1
-    assert f"Validation failed for field '{wrong.partition('=')[0]}'" in run.stdout + run.stderr
-    assert platform.ask("flow_runs/count") == before
+def test_a_running_scheduler_builds_the_same_bytes_and_its_workers_never_import_prefect(platform, built, tmp_path):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    dask = Path(sys.executable).parent / "dask"
+    scheduler = (dask, "scheduler", "--host", address, "--no-dashboard", "--no-show")
+    worker = (dask, "worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard")
+    options = {"folder": tmp_path, "environment": platform.environment}
+    with (
+        running(scheduler, log=tmp_path / "scheduler.log", **options),
+        running(worker, log=tmp_path / "worker.log", **options),
+        Client(address, timeout=DASK_SECONDS, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2, timeout=DASK_SECONDS)
+        out = platform.folder / "address"
+        run = platform.run(BUILD, f"out={out}", f'cluster={{"kind": "address", "address": "{address}"}}')
+        assert run.returncode == 0, run.stdout + run.stderr
+        modules = client.run(lambda: sorted(name.partition(".")[0] for name in __import__("sys").modules))
+        assert len(modules) == 2
+    assert digests_of(out / "dataset") == built.digests
+    for names in modules.values():
+        assert "pipeline" in names
+        assert "prefect" not in names
+    shutil.rmtree(out)
 
 
-def test_a_wrong_recipe_fails_the_run_with_one_line(platform):
-    run = platform.run("recipe=landslide")
-    state = platform.last_state()
-    assert run.returncode == 1
-    assert (state["type"], state["message"]) == ("FAILED", "no recipe 'landslide'; did you mean landslides?")
+def test_the_deployment_is_ready_and_one_without_a_worker_says_what_to_do(platform):
+    ready = platform.call(sys.executable, "-m", "flows.ready", BUILD, "build-dataset/landslides-slurm")
+    assert ready.returncode == 1
+    first, second = ready.stdout.splitlines()
+    assert first == f"{BUILD}: ready"
+    line = "no worker takes runs of work pool slurm; `prefect worker start --pool slurm --type process`"
+    assert second == f"build-dataset/landslides-slurm: {line}"
 
 
-@pytest.mark.parametrize(
-    ("faults", "tries", "ending"),
-    [
-        ([TransientSourceError("429"), TransientSourceError("503")], 3, "COMPLETED"),
-        ([TransientSourceError("429")] * 9, 4, "FAILED"),
-        ([RecipeError("no such place")], 1, "FAILED"),
-    ],
-    ids=["passes", "stays", "permanent"],
-)
-def test_the_engine_tries_a_stage_again_only_for_transient_trouble(platform, monkeypatch, faults, tries, ending):
-    calls = []
+def test_deploying_again_changes_nothing_that_is_there(platform):
+    before = {one["name"]: one["id"] for one in platform.ask("work_pools/filter")}
+    started = time.monotonic()
+    done = platform.prefect("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - started < 120
+    assert {one["name"]: one["id"] for one in platform.ask("work_pools/filter")} == before
+    assert len(platform.ask("deployments/filter")) == 9
 
-    def find(*_):
-        calls.append("find")
-        if len(calls) <= len(faults):
-            raise faults[len(calls) - 1]
-        return Found(samples=(), events=(), scenes=())
 
-    monkeypatch.setattr(module.stages, "connect", lambda _: None)
-    monkeypatch.setattr(module, "find", find)
-    search = module.search.with_options(retry_delay_seconds=0)
-    settings = {
-        PREFECT_API_URL: platform.api,
-        PREFECT_HOME: platform.environment["PREFECT_HOME"],
-        PREFECT_LOGGING_TO_API_ENABLED: False,
-    }
+def test_a_work_pool_that_is_not_there_is_made_from_its_template_and_only_once(platform, tmp_path):
+    variables = {"type": "object", "properties": {"command": {"type": "string"}}}
+    template = {"variables": variables, "job_configuration": {"command": "{{ command }}"}}
+    file = tmp_path / "template.json"
+    file.write_text(json.dumps(template), encoding="utf-8")
+    pools = {"local": {"type": "kubernetes"}, "new": {"type": "kubernetes", "base_job_template": str(file)}}
+    settings = {PREFECT_API_URL: platform.api, PREFECT_HOME: platform.environment["PREFECT_HOME"]}
     with temporary_settings(settings):
-        state = search(None, return_state=True)
-    assert (len(calls), state.type.value) == (tries, ending)
+        assert asyncio.run(make_missing(pools)) == {"made": ["new"]}
+        assert asyncio.run(make_missing(pools)) == {"made": []}
+        with pytest.raises(ValueError, match=r"^work pool other: template gone\.json cannot be read"):
+            asyncio.run(make_missing({"other": {"type": "kubernetes", "base_job_template": "gone.json"}}))
+    made = {pool["name"]: pool for pool in platform.ask("work_pools/filter")}
+    assert made["local"]["type"] == "process"
+    assert made["new"]["base_job_template"]["job_configuration"] == template["job_configuration"]
+    assert platform.prefect("work-pool", "delete", "new").returncode == 0

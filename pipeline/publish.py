@@ -1,0 +1,262 @@
+"""Publishing: a finished dataset copied to its home, every file checked after the copy, the manifest written last."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from pipeline import published
+from pipeline.cluster import Runner
+from pipeline.errors import LayoutError, PipelineError, RecipeError, TransientSourceError
+from pipeline.folder import MEMBERS, read_recipe
+from pipeline.layouts.ssl4eo import file_digest
+from pipeline.validate import Finding, validate
+
+MANIFEST = "MANIFEST"
+"""Checksum and path of every file, as `sha256sum --check` reads them; where it is, the dataset is whole."""
+THREADS = 8
+"""Files copied at the same time."""
+SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "file")
+RETRY_SECONDS = 60
+"""How long an object store that does not answer is asked again for one file."""
+
+_REFUSED = re.compile(r"status code: (40[0-7] [A-Za-z ]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """One file at the target; its checksum was read back from there."""
+
+    path: str
+    sha256: str
+    bytes: int
+    was_there: bool
+    """True when the target held it already, from a copy that was stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A dataset at its home."""
+
+    target: str
+    files: int
+    bytes: int
+    copied: int
+    """Files that were not there before."""
+
+    def __str__(self) -> str:
+        there = f" ({self.files - self.copied} were there already)" if self.copied < self.files else ""
+        return f"{self.target}: {self.files} files, {self.bytes} bytes, every checksum matches{there}"
+
+
+def findings_of(root: Path) -> list[Finding]:
+    """Check a dataset against its plan; a folder without a recipe, or a seasonal one, against the published layout."""
+    if not (root / "recipe.yaml").is_file() and not (root / "plan.parquet").is_file() and root.is_dir():
+        return published.check_folder(root)
+    findings = validate(root)
+    recipe = read_recipe(root)
+    if findings or recipe.seasons is None:
+        return findings
+    return published.check_folder(root, spacing=recipe.resolution)
+
+
+def require_whole(root: Path) -> str:
+    """Refuse a dataset that is not fit to be published; returns its recipe's name.
+
+    Raises
+    ------
+    LayoutError
+        `root` is no dataset, or the check of it finds something.
+    """
+    name = read_recipe(root).name
+    findings = findings_of(root)
+    if findings:
+        raise LayoutError(
+            f"{root} is not published: {len(findings)} findings (first: {findings[0]}); "
+            "`sen12 validate` lists them, a build with resume mends what is missing or damaged"
+        )
+    return name
+
+
+def publish(root: Path, target: str, runner: Runner, progress: Callable[[int, int], None]) -> Publication:
+    """Copy the dataset in `root`, which was checked, to `target`; a copy that was stopped goes on.
+
+    Every file is read back and its SHA-256 compared; then MANIFEST is written, in one step. What is at the target
+    already with the right checksum is not copied again; a published dataset is never changed.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's folder.
+    target : str
+        A folder, or an object store's URL as s3://bucket/prefix; credentials come from the environment.
+    runner : Runner
+        Where the copying runs.
+    progress : callable
+        Called with how many files are at the target, and how many there are.
+
+    Raises
+    ------
+    RecipeError
+        The target is taken by something else, does not exist, or may not be written.
+    LayoutError
+        A file at the target is not what was copied.
+    TransientSourceError
+        The target does not answer.
+    """
+    names = _names(root)
+    _require_apart(root, target)
+    held = _read_manifest(target)
+    if held is None:
+        _require_no_strangers(target, {*names, MANIFEST})
+    elif held != {name: file_digest(root / name) for name in names}:
+        raise RecipeError(f"{target} holds another published dataset, which is never changed; name another target")
+    progress(0, len(names))
+    copied: dict[str, Copied] = {}
+    for copy in runner.run(partial(copy_file, root=root, target=target), names, threads=THREADS):
+        copied[copy.path] = copy
+        progress(len(copied), len(names))
+    if held is None:
+        _write_manifest(target, {name: copied[name].sha256 for name in names})
+    return Publication(
+        target=target,
+        files=len(names),
+        bytes=sum(copy.bytes for copy in copied.values()),
+        copied=sum(not copy.was_there for copy in copied.values()),
+    )
+
+
+def copy_file(name: str, root: Path, target: str) -> Copied:
+    """Copy one file unless the target has it, and check what the target then holds; raises as `publish` does."""
+    store, file = open_target(target), root / name
+    digest, size = file_digest(file), file.stat().st_size
+    with _explained(target, name):
+        was_there = _size_of(store, name) == size and _digest_at(store, name) == digest
+        if not was_there:
+            obstore.put(store, name, file)
+            if _digest_at(store, name) != digest:
+                raise LayoutError(f"{target}: {name} is not what was copied; publish again to copy it once more")
+    return Copied(path=name, sha256=digest, bytes=size, was_there=was_there)
+
+
+@cache
+def open_target(target: str) -> ObjectStore:
+    """Return the store behind a folder or a URL; makes the folder.
+
+    Raises
+    ------
+    RecipeError
+        The target is of no known kind, or carries credentials.
+    """
+    if "://" not in target:
+        return LocalStore(Path(target).absolute(), mkdir=True)
+    parts = urlsplit(target)
+    if parts.scheme not in SCHEMES:
+        raise RecipeError(f"target is a folder or a URL of {', '.join(SCHEMES)}, not {parts.scheme}://")
+    if parts.query or parts.username or parts.password:
+        raise RecipeError("target carries credentials or a query: give them in the environment, as AWS_ACCESS_KEY_ID")
+    if parts.scheme == "file":
+        return LocalStore(Path(parts.path), mkdir=True)
+    try:
+        retry_timeout = timedelta(seconds=RETRY_SECONDS)
+        return from_url(target, retry_config={"max_retries": 8, "retry_timeout": retry_timeout})
+    except (BaseError, ValueError) as err:
+        raise RecipeError(f"target {target} cannot be opened: {_first_line(err)}") from err
+
+
+def _names(root: Path) -> list[str]:
+    files = [file for member in MEMBERS for file in (root / member, *(root / member).rglob("*"))]
+    return sorted(file.relative_to(root).as_posix() for file in files if file.is_file())
+
+
+def _require_apart(root: Path, target: str) -> None:
+    if "://" in target and not target.startswith("file://"):
+        return
+    home, dataset = Path(target.removeprefix("file://")).resolve(), root.resolve()
+    if home == dataset or dataset in home.parents or home in dataset.parents:
+        raise RecipeError(f"target {target} and dataset {root} lie in each other; name another folder")
+    if home.exists() and not home.is_dir():
+        raise RecipeError(f"target {target} is a file; name a folder")
+
+
+def _require_no_strangers(target: str, expected: set[str]) -> None:
+    with _explained(target, "listing"):
+        for batch in open_target(target).list():
+            for found in batch:
+                if found["path"] not in expected:
+                    problem = f"{target} holds something else ({found['path']}); name a target of its own"
+                    raise RecipeError(problem)
+
+
+def _read_manifest(target: str) -> dict[str, str] | None:
+    with _explained(target, MANIFEST):
+        try:
+            text = bytes(obstore.get(open_target(target), MANIFEST).bytes()).decode()
+        except (FileNotFoundError, NotFoundError):
+            return None
+    try:
+        return {name: digest for digest, name in (line.split("  ", maxsplit=1) for line in text.splitlines())}
+    except ValueError as err:
+        raise RecipeError(f"{target} holds a {MANIFEST} that is not of this program; name another target") from err
+
+
+def _write_manifest(target: str, digests: Mapping[str, str]) -> None:
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    with _explained(target, MANIFEST):
+        try:
+            obstore.put(open_target(target), MANIFEST, text.encode(), mode="create")
+        except AlreadyExistsError as err:
+            raise RecipeError(f"{target} was published by another run meanwhile; publish again to compare") from err
+
+
+def _size_of(store: ObjectStore, name: str) -> int | None:
+    try:
+        return obstore.head(store, name)["size"]
+    except (FileNotFoundError, NotFoundError):
+        return None
+
+
+def _digest_at(store: ObjectStore, name: str) -> str:
+    digest = sha256()
+    for part in obstore.get(store, name).stream():
+        digest.update(bytes(part))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _explained(target: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except PipelineError:
+        raise
+    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as err:
+        raise RecipeError(f"{target} may not be read and written ({what}); check the credentials") from err
+    except (NotFoundError, FileNotFoundError) as err:
+        raise RecipeError(f"{target} does not exist ({what}): {_first_line(err)}; make the bucket first") from err
+    except BaseError as err:
+        # Listings come back as a general error, whatever the status.
+        refused = _REFUSED.search(_first_line(err))
+        if refused:
+            problem = f"{target} does not exist or may not be used ({what}: {refused[1]})"
+            raise RecipeError(f"{problem}; make the bucket first, or check the credentials") from err
+        raise TransientSourceError(f"{target} does not answer ({what}): {_first_line(err)}; publish again") from err
+
+
+def _first_line(problem: object) -> str:
+    # The library appends its own source's debug text.
+    return " ".join(str(problem).partition("\n\n")[0].partition("<?xml")[0].split())
