@@ -94,7 +94,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
     is_class = modality.name == "SCL"
     values = np.zeros(shape, np.uint8) if is_class else np.full(shape, S2_NODATA, np.int16)
     classes = np.zeros(shape[1:], np.uint8)
-    for asset in assets:
+    for asset in patches.reader.joined(assets):
         open_pixels = classes == 0
         if not open_pixels.any():
             break
@@ -107,7 +107,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
             continue
         classes[take] = found[take]
         for index, (href, read) in enumerate(zip(asset.hrefs, bands, strict=True)):
-            stored = read if is_class else apply_offset(_as_numbers(read, href), take, offset=asset.offset)
+            stored = read if is_class else _harmonised(read, take, href, asset.offset)
             values[index][take] = stored[take]
     return _finished(patches, values, cloud_mask_from_scl(classes))
 
@@ -126,6 +126,11 @@ def _finished(patches: PatchReader, values: NDArray[Any], cloud_mask: NDArray[np
     return Patch(values=values, cloud_mask=cloud_mask)
 
 
+def _harmonised(read: NDArray[Any], take: NDArray[np.bool_], href: str, offset: int) -> NDArray[np.int16]:
+    measured = take & ~np.ma.getmaskarray(read)
+    return apply_offset(_as_numbers(np.ma.getdata(read), href), measured, offset=offset)
+
+
 def _as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np.int32]:
     if read.dtype == np.uint16:
         return read
@@ -135,6 +140,8 @@ def _as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[n
 
 
 def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    if assets and patches.reader.is_decibel(assets[0].hrefs[0]):
+        return Patch(values=_float_mosaic(patches, assets, sample).astype(patches.modality.dtype))
     decibel = power_to_db(_float_mosaic(patches, assets, sample, lowest=0.0))
     return Patch(values=decibel.astype(patches.modality.dtype))
 
@@ -149,12 +156,13 @@ def _float_mosaic(
     """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
-    for asset in assets:
+    rule = resampling_of(patches.modality, patches.recipe)
+    for asset in patches.reader.joined(assets):
         open_pixels = np.isnan(mosaic).all(axis=0)
         if not open_pixels.any():
             break
-        for index, href in enumerate(asset.hrefs):
-            read = patches.reader.read_measured(href, grid, resampling=resampling_of(patches.modality, patches.recipe))
+        wanted = [Wanted(href, rule) for href in asset.hrefs]
+        for index, read in enumerate(patches.reader.read_measured_bands(wanted, grid)):
             measured = np.where(read > lowest, read, np.nan)
             mosaic[index][open_pixels] = measured[open_pixels]
     return mosaic
