@@ -29,7 +29,7 @@ from pipeline.assemble import BuildOptions
 from pipeline.catalog import Ledger
 from pipeline.cluster import ClusterSetting, open_runner
 from pipeline.demo import demo_request
-from pipeline.errors import PipelineError, RecipeError, TransientSourceError
+from pipeline.errors import AllowanceError, PipelineError, RecipeError, TransientSourceError
 from pipeline.folder import Existing, Request, check_folder
 from pipeline.recipes import load_recipe
 from pipeline.records import Score, ShardReport
@@ -48,8 +48,9 @@ ClusterText = Annotated[str, Field(pattern=r"^(local(:\d+)?|\w+://\S+)$")]
 
 
 def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Return whether a stage failed of something that may pass: the only failure that Prefect tries again."""
-    return isinstance(state.result(raise_on_failure=False), TransientSourceError)
+    """Return whether a stage failed of something that may pass soon: the only failure that Prefect tries again."""
+    problem = state.result(raise_on_failure=False)
+    return isinstance(problem, TransientSourceError) and not isinstance(problem, AllowanceError)
 
 
 STAGE: dict[str, Any] = {

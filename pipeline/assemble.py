@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import SourceError, TransientSourceError
+from pipeline.errors import AllowanceError, SourceError, TransientSourceError
 from pipeline.layouts import LAYOUTS
 from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
 from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
@@ -27,6 +27,7 @@ from pipeline.records import (
     Shard,
     ShardReport,
 )
+from pipeline.sources.earth_engine.parity import attributes_of
 from pipeline.sources.reading import open_reader
 from pipeline.sources.window import Signer
 
@@ -52,8 +53,8 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     """Build one file and its receipt, or return the receipt of a file that is already whole.
 
     Expected failures (gaps, unreadable scenes) are in the report. A transient fault leaves no file behind and comes
-    back with state `unfinished`: running the shard again is safe. Raises only for bugs and a target that cannot be
-    written.
+    back with state `unfinished`: running the shard again is safe. Raises only for bugs, a target that cannot be
+    written, and AllowanceError when the source may not be asked any more.
     """
     digest = plan_digest(shard, recipe)
     done = find_receipt(options.root, shard, digest)
@@ -62,6 +63,8 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     started = time.perf_counter()
     try:
         report = _build(shard, recipe, options, digest)
+    except AllowanceError:
+        raise
     except TransientSourceError as err:
         logger.warning("%s: unfinished: %s", shard.path, err)
         return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=str(err))
@@ -190,10 +193,14 @@ def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[Pa
         eastings=np.array([s.grid.left + half * s.grid.resolution for s in samples], np.float64),
         northings=np.array([s.grid.top - half * s.grid.resolution for s in samples], np.float64),
         cloud_mask=canvas.cloud_mask,
-        band_attributes=band_attributes(canvas.modality, recipe),
+        band_attributes={**band_attributes(canvas.modality, recipe), **attributes_of(_hrefs(shard))},
         store=recipe.store,
         attributes={"layout": recipe.layout, "recipe": recipe.name, "modality": shard.modality},
     )
+
+
+def _hrefs(shard: Shard) -> Iterator[str]:
+    return (href for row in shard.rows if row.choice for asset in row.choice.assets for href in asset.hrefs)
 
 
 def _frames(

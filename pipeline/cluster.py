@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster, Semaphore, as_completed
 from distributed.comm.addressing import get_address_host_port
 
 from pipeline.errors import PipelineError, RecipeError
+from pipeline.sources.permits import Permits, ProcessPermits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,6 +50,9 @@ class Runner(Protocol):
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
         """Yield `function(item)` for every item; `threads` is how many run at once in this process."""
+
+    def permits(self, name: str, count: int) -> Permits:
+        """Return `count` permits that every worker of this runner shares under `name`."""
 
 
 @contextmanager
@@ -102,6 +107,44 @@ class LocalRunner:
                 for future in pending:
                     future.cancel()
 
+    def permits(self, name: str, count: int) -> Permits:
+        """See `Runner.permits`."""
+        return ProcessPermits(name, count)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPermits:
+    """Permits that the workers of a Dask cluster share: the scheduler counts them."""
+
+    name: str
+    count: int
+    processes: int
+    """How many workers share them."""
+    address: str
+    """The scheduler's."""
+    semaphore: Semaphore | None = field(default=None, compare=False, repr=False)
+    """On a worker, its side of the permits."""
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Wait for a permit, and give it back on leaving."""
+        semaphore = self.semaphore or _semaphore(self.name, self.count, self.address)
+        with semaphore:
+            yield
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _on_worker, (self.name, self.count, self.processes, self.address)
+
+
+def _on_worker(name: str, count: int, processes: int, address: str) -> ClusterPermits:
+    # Only the thread that receives the task knows its worker; those that the task starts do not.
+    return ClusterPermits(name, count, processes, address, _semaphore(name, count, address))
+
+
+@lru_cache(maxsize=64)
+def _semaphore(name: str, count: int, address: str) -> Semaphore:  # noqa: ARG001
+    return Semaphore(max_leases=count, name=name)
+
 
 @dataclass(frozen=True, slots=True)
 class DaskRunner:
@@ -123,6 +166,12 @@ class DaskRunner:
                 for item in islice(queue, 1):
                     flight.add(self._submit(function, item))
                 yield result
+
+    def permits(self, name: str, count: int) -> Permits:
+        """See `Runner.permits`."""
+        workers = max(1, len(self.client.nthreads()))
+        address = str(getattr(self.client.scheduler, "address", ""))
+        return ClusterPermits(f"{name}-{count}", count, workers, address)
 
     def _submit(self, function: Callable[[Item], Result], item: Item) -> Any:
         return self.client.submit(function, item, pure=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.assemble import BuildOptions, build_shard
 from pipeline.catalog import Decided, read_decided, write_built, write_decided
@@ -20,9 +21,13 @@ from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardRep
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
-from pipeline.survey import survey_batch, survey_batches
+from pipeline.sources.contract import Forecast, ForecastingSource, ScoringSource
+from pipeline.sources.permits import LimitedSource
+from pipeline.survey import place_batches, survey_batch, survey_batches
 
 logger = logging.getLogger(__name__)
+
+AnySource = TypeVar("AnySource")
 
 Progress = Callable[[int, int], None]
 """Called with how many units of a stage are done, and how many there are."""
@@ -75,10 +80,14 @@ def survey(
 
 
 def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
-    batches = survey_batches(found.samples, optical_offer(found.samples, found.scenes, recipe))
+    offer = optical_offer(found.samples, found.scenes, recipe)
+    if isinstance(source, ScoringSource):
+        batches = place_batches(found.samples, offer, largest=source.windows_at_once)
+    else:
+        batches = survey_batches(found.samples, offer)
     scores: list[Score] = []
     progress(0, len(batches))
-    task = partial(survey_batch, source=source)
+    task = partial(survey_batch, source=_limited(source, runner))
     for done, batch in enumerate(runner.run(task, batches, threads=SURVEY_THREADS), start=1):
         scores += batch
         progress(done, len(batches))
@@ -165,6 +174,17 @@ def cost_of(decided: Decided, recipe: Recipe) -> Cost:
     )
 
 
+def forecast_of(decided: Decided, recipe: Recipe, source: Source) -> Forecast | None:
+    """Return what building asks of a provider that counts requests; None where the source's does not."""
+    if not isinstance(source, ForecastingSource):
+        return None
+    grids = {sample.id: sample.grid for sample in decided.samples}
+    rows = (row for shard in shards_of(decided, recipe) for row in shard.rows)
+    return source.forecast(
+        (row.choice.assets, grids[row.sample_id]) for row in rows if row.choice is not None and row.choice.assets
+    )
+
+
 def modality_itemsize(name: str) -> int:
     """Return the bytes of one stored value."""
     return {"int16": 2, "uint8": 1, "float16": 2, "float32": 4}[MODALITIES[name].dtype]
@@ -178,7 +198,7 @@ def build(
     todo = shards_of(decided, recipe)
     total, reports = len(todo), {}
     progress(0, total)
-    task = partial(build_shard, recipe=recipe, options=options)
+    task = partial(build_shard, recipe=recipe, options=replace(options, source=_limited(options.source, runner)))
     for _ in range(BUILD_ROUNDS):
         for report in runner.run(task, todo, threads=1):
             reports[report.path] = report
@@ -187,6 +207,14 @@ def build(
         if not todo:
             break
     return [reports[path] for path in sorted(reports)]
+
+
+def _limited(source: AnySource, runner: Runner) -> AnySource:
+    """Return `source` with its limits shared by all workers of `runner`."""
+    if not isinstance(source, LimitedSource):
+        return source
+    limited: AnySource = source.with_permits(runner.permits(source.name, source.most_at_once))
+    return limited
 
 
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:

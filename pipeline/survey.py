@@ -1,6 +1,6 @@
 """How good: what the scene classification says about every patch on every candidate acquisition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from pipeline.pixels.classification import class_shares
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import PatchGrid, Reason, Sample, Score
+from pipeline.sources.contract import ScoreWindow, ScoringSource
 from pipeline.sources.reading import WindowReader, open_reader
 from pipeline.sources.window import Signer
 
@@ -33,14 +34,30 @@ def survey_batches(
     samples: Sequence[Sample], candidates: Mapping[str, Sequence[Candidate]], *, largest: int = 256
 ) -> list[tuple[SurveyWindow, ...]]:
     """Group the windows by the scene that is read first, so that each scene is opened once for all its patches."""
-    by_scene: dict[str, list[SurveyWindow]] = {}
+    return _batches(samples, candidates, lambda window: window.hrefs[0], largest)
+
+
+def place_batches(
+    samples: Sequence[Sample], candidates: Mapping[str, Sequence[Candidate]], *, largest: int
+) -> list[tuple[SurveyWindow, ...]]:
+    """Group the windows by place, all dates of a place together, each group in one zone."""
+    return _batches(samples, candidates, lambda window: f"{window.grid.epsg}", largest)
+
+
+def _batches(
+    samples: Sequence[Sample],
+    candidates: Mapping[str, Sequence[Candidate]],
+    key: Callable[[SurveyWindow], str],
+    largest: int,
+) -> list[tuple[SurveyWindow, ...]]:
+    groups: dict[str, list[SurveyWindow]] = {}
     for sample in samples:
         for candidate in candidates[sample.id]:
             window = _window(sample, candidate)
-            by_scene.setdefault(window.hrefs[0], []).append(window)
+            groups.setdefault(key(window), []).append(window)
     return [
         tuple(windows[first : first + largest])
-        for _, windows in sorted(by_scene.items())
+        for _, windows in sorted(groups.items())
         for first in range(0, len(windows), largest)
     ]
 
@@ -53,6 +70,12 @@ def survey_batch(windows: Sequence[SurveyWindow], source: Signer) -> list[Score]
     TransientSourceError
         The provider could not be reached now: nothing is scored, or luck would choose the images.
     """
+    if isinstance(source, ScoringSource):
+        shares = source.class_shares([ScoreWindow(window.grid, window.hrefs) for window in windows])
+        return [
+            _as_score(window, (share.nodata, share.cloud, share.shadow, share.snow))
+            for window, share in zip(windows, shares, strict=True)
+        ]
     with open_reader(source) as reader:
         return [_score(window, reader) for window in windows]
 

@@ -171,6 +171,10 @@ class Collections(Model):
     S2L1C: str | None = None
     S1: str | None = None
     DEM: str | None = None
+    CLOUDS: str | None = Field(
+        default=None,
+        description="Earth Engine: collection of Cloud Score+ that tells clouds; null takes the scene classification.",
+    )
 
 
 class ResamplingRules(Model):

@@ -1,6 +1,6 @@
 """What is asked of the server, as expressions: images on a patch, and where they have data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ee
@@ -39,13 +39,6 @@ def patch_image(bands: Bands) -> Any:
     covered = [layer.updateMask(_coverage(layer, bands)) for layer in layers]
     # A mosaic shows the last image on top.
     return ee.ImageCollection(covered[::-1]).mosaic().unmask(0, False)  # noqa: FBT003
-
-
-def classification(assets: Sequence[str]) -> Any:
-    """Return the scene classification of one acquisition, 0 where no image has data; the first one wins."""
-    images = [ee.Image(asset).select([CLASSES]) for asset in assets]
-    seen = [image.updateMask(image.neq(0)) for image in images]
-    return ee.ImageCollection(seen[::-1]).mosaic().unmask(0, False)  # noqa: FBT003
 
 
 def pixel_grid(grid: PatchGrid) -> dict[str, object]:

@@ -16,8 +16,8 @@ from google.auth import exceptions as auth_errors
 
 from pipeline.errors import AllowanceError, PipelineError, RecipeError, SourceError, TransientSourceError
 from pipeline.sources.earth_engine import usage
-from pipeline.sources.earth_engine.permits import Permits
 from pipeline.sources.earth_engine.session import Session
+from pipeline.sources.permits import Permits
 from pipeline.sources.transport import public_text
 
 logger = logging.getLogger(__name__)

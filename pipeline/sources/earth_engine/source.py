@@ -1,6 +1,6 @@
 """The source: settings only; connections and credentials are found by the process that needs them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -8,15 +8,19 @@ from operator import attrgetter
 import numpy as np
 import shapely
 
-from pipeline.records import Scene
+from pipeline.pixels.classification import ClassShares
+from pipeline.records import AssetRef, PatchGrid, Scene
 from pipeline.records.recipe import Collections
-from pipeline.sources.contract import Query, Source
+from pipeline.sources.contract import Forecast, Query, ScoreWindow, Source
+from pipeline.sources.earth_engine import usage
 from pipeline.sources.earth_engine.collections import DEFAULT_COLLECTIONS
+from pipeline.sources.earth_engine.forecast import forecast_reads
 from pipeline.sources.earth_engine.governor import Governor, Limits
-from pipeline.sources.earth_engine.permits import Permits, ProcessPermits
 from pipeline.sources.earth_engine.pixels import EarthEngineReader
+from pipeline.sources.earth_engine.scoring import shares_on_server
 from pipeline.sources.earth_engine.search import find_scenes
 from pipeline.sources.earth_engine.session import Session
+from pipeline.sources.permits import Permits, ProcessPermits
 
 NAME = "earth-engine"
 
@@ -60,6 +64,26 @@ class EarthEngineSource:
     def open_reader(self) -> Iterator[EarthEngineReader]:
         """Yield what reads this source's pixels."""
         yield EarthEngineReader(self.governor)
+
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows are scored in one request: the answer must fit one page, and the request's deadline."""
+        return 500
+
+    def class_shares(self, windows: Sequence[ScoreWindow]) -> list[ClassShares]:
+        """Return the shares of no data, cloud, shadow and snow in each window, judged on the server."""
+        return shares_on_server(self.governor, windows, self.collections.get("CLOUDS"))
+
+    def forecast(self, reads: Iterable[tuple[Sequence[AssetRef], PatchGrid]]) -> Forecast:
+        """Return the cost of reading acquisitions, each on one grid."""
+        return forecast_reads(reads)
+
+    def usage(self) -> list[str]:
+        """Return what was used in this process so far, one line for each workload tag."""
+        return [
+            f"{tag}: {tally.requests} requests, {tally.failures} of them repeated, {tally.bytes / 1e6:.1f} MB of pixels"
+            for tag, tally in usage.tallies().items()
+        ]
 
     @property
     def most_at_once(self) -> int:

@@ -307,11 +307,23 @@ def _wide(compute: Callable[[Any, Any], Any]) -> Algorithm:
 
 for _name, _compare in {
     "eq": operator.eq, "neq": operator.ne, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
-    "or": np.logical_or,
+    "or": np.logical_or, "and": np.logical_and,
 }.items():  # fmt: skip
     ALGORITHMS[f"Image.{_name}"] = _compared(_compare)
 for _name, _compute in {"add": operator.add, "multiply": operator.mul, "divide": operator.truediv}.items():
     ALGORITHMS[f"Image.{_name}"] = _wide(_compute)
+
+
+@algorithm("Image.not")
+def negated(_: Catalogue, *, value: Image) -> Image:
+    def inverted(band: Band) -> Band:
+        def pixels(grid: Grid) -> Pixels:
+            values, valid = band.pixels(grid)
+            return (values == 0).astype(np.uint8), valid
+
+        return Band(pixels)
+
+    return value.having(bands={name: inverted(band) for name, band in value.bands.items()})
 
 
 def _cast(dtype: type[np.generic]) -> Algorithm:

@@ -42,10 +42,8 @@ def _optical(item: dict[str, Any], folder: Path) -> list[tuple[str, Image]]:
         "GENERATION_TIME": _millis(stated["s2:generation_time"]),
         "system:time_start": _millis(stated["datetime"]),
     }
-    scenes = [
-        (f"COPERNICUS/{level}_HARMONIZED", _image(f"COPERNICUS/{level}_HARMONIZED", index, bands, item, properties))
-    ]
-    if level == "S2_SR":
+    scenes = [(collection, _image(collection, index, bands, item, properties))]
+    if "SCL" in bands:
         score = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
         scenes.append((score, _image(score, index, {"cs_cdf": _clear_score(folder / "SCL.tif")}, item, properties)))
     return scenes

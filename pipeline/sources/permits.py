@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Permits(Protocol):
@@ -36,6 +36,22 @@ class ProcessPermits:
         """Wait for a permit, and give it back on leaving."""
         with _semaphore(self.name, self.count):
             yield
+
+
+@runtime_checkable
+class LimitedSource(Protocol):
+    """A source that may only be asked so much at once."""
+
+    @property
+    def name(self) -> str:
+        """Name of the limit."""
+
+    @property
+    def most_at_once(self) -> int:
+        """How many requests may be in flight, over all workers."""
+
+    def with_permits(self, permits: Permits) -> Any:
+        """Return the source with permits that are shared by more than this process."""
 
 
 @lru_cache(maxsize=64)
