@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from distributed import Client, LocalCluster, Semaphore, as_completed
+from distributed import Client, LocalCluster, Semaphore, Worker, WorkerPlugin, as_completed
 from distributed.comm.addressing import get_address_host_port
 
 from pipeline.errors import PipelineError, RecipeError
@@ -122,28 +122,30 @@ class ClusterPermits:
     """How many workers share them."""
     address: str
     """The scheduler's."""
-    semaphore: Semaphore | None = field(default=None, compare=False, repr=False)
-    """On a worker, its side of the permits."""
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Wait for a permit, and give it back on leaving."""
-        semaphore = self.semaphore or _semaphore(self.name, self.count, self.address)
-        with semaphore:
+        """Wait for a permit, and give it back on leaving; for any thread of a worker."""
+        with _semaphore(self.name, self.count, self.address):
             yield
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _on_worker, (self.name, self.count, self.processes, self.address)
+
+_workers: list[Worker] = []
 
 
-def _on_worker(name: str, count: int, processes: int, address: str) -> ClusterPermits:
-    # Only the thread that receives the task knows its worker; those that the task starts do not.
-    return ClusterPermits(name, count, processes, address, _semaphore(name, count, address))
+class _KnowWorker(WorkerPlugin):
+    """Lets every thread of a worker find the scheduler: Dask itself tells only the thread that runs the task."""
+
+    name = "sen12-permits"
+
+    def setup(self, worker: Worker) -> None:
+        _workers[:] = [worker]
 
 
 @lru_cache(maxsize=64)
 def _semaphore(name: str, count: int, address: str) -> Semaphore:  # noqa: ARG001
-    return Semaphore(max_leases=count, name=name)
+    (worker,) = _workers
+    return Semaphore(max_leases=count, name=name, scheduler_rpc=worker.scheduler, loop=worker.loop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class DaskRunner:
 
     def permits(self, name: str, count: int) -> Permits:
         """See `Runner.permits`."""
+        self.client.register_plugin(_KnowWorker())
         workers = max(1, len(self.client.nthreads()))
         address = str(getattr(self.client.scheduler, "address", ""))
         return ClusterPermits(f"{name}-{count}", count, workers, address)

@@ -51,10 +51,10 @@ def shares_on_server(governor: Governor, windows: Sequence[ScoreWindow], clouds:
         The request is refused, or its answer lacks a window.
     """
     subject = f"scoring {len(windows)} windows from {windows[0].hrefs[0]}"
-    expression = _table(windows, clouds)
 
     def ask() -> Mapping[str, Any]:
-        parameters = {"expression": expression, "pageSize": len(windows), "workloadTag": TAG}
+        # An expression can be made only once the client is connected.
+        parameters = {"expression": _table(windows, clouds), "pageSize": len(windows), "workloadTag": TAG}
         answer: Mapping[str, Any] = ee.data.computeFeatures(parameters)
         return answer
 

@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import ee
@@ -137,7 +138,7 @@ def test_restricted_mode_stops_before_the_next_request(earth: Emulator) -> None:
 
 def test_a_permit_is_free_while_a_request_waits(earth: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(governor, "FIRST_WAIT_SECONDS", 5.0)
-    monkeypatch.setattr(governor.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(governor.random, "uniform", max)
     source, href = opened(concurrent=1, attempts=2), elevation(earth)
     read(source, href)
     earth.faults.append(Fault(status=503))
@@ -154,16 +155,11 @@ def test_a_permit_is_free_while_a_request_waits(earth: Emulator, monkeypatch: py
 def caused(status: int | None, message: str) -> ee.EEException:
     """An error as the client makes it, which keeps the status in the context only."""
 
-    class Http(Exception):
-        resp = type("Response", (), {"status": status})()
-
-    try:
-        try:
-            raise Http
-        except Http:
-            raise ee.EEException(message)  # noqa: B904
-    except ee.EEException as err:
-        return err
+    http = Exception("refused")
+    http.resp = SimpleNamespace(status=status)  # type: ignore[attr-defined]
+    error = ee.EEException(message)
+    error.__context__ = http
+    return error
 
 
 @pytest.mark.parametrize(

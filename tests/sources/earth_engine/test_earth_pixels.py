@@ -1,6 +1,7 @@
 """Pixels of Earth Engine against those that the raster readers find in the same archive's files."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,10 +39,17 @@ def scenes_of(source: Source, product: Any) -> dict[tuple[str, str], Scene]:
     return {(scene.acquisition, scene.tile or scene.file_id[:60]): scene for scene in found}
 
 
+@contextmanager
+def opened() -> Iterator[WindowReader]:
+    # The environment must lead to the server before the source is opened.
+    with open_reader(open_source("earth-engine", Collections())) as reader:
+        yield reader
+
+
 @pytest.fixture
 def reader(earth: Emulator) -> Iterator[WindowReader]:
-    with open_reader(open_source("earth-engine", Collections())) as opened:
-        yield opened
+    with opened() as reader:
+        yield reader
 
 
 def test_bands_of_all_sizes_are_those_of_the_files(earth: Emulator, archive: Archive, reader: WindowReader) -> None:
@@ -89,12 +97,12 @@ def test_masked_pixels_are_told_from_zeros(serve_earth: Serve, seed: int) -> Non
     valid = generator.random((64, 64)) < 0.5
     collection = "COPERNICUS/S2_SR_HARMONIZED"
     bands = {"B2": synthetic(values, valid), "B3": synthetic(values, ~valid)}
-    with serve_earth({collection: [Image(bands, id=f"{collection}/x")]}):
-        with open_reader(open_source("earth-engine", Collections())) as reader:
-            wanted = [Wanted(f"ee://{collection}/x#{band}", "nearest") for band in bands]
-            for got, there in zip(reader.read_bands(wanted, GRID), (valid, ~valid), strict=True):
-                np.testing.assert_array_equal(np.ma.getmaskarray(got), ~there)
-                np.testing.assert_array_equal(np.ma.getdata(got)[there], values[there])
+    with serve_earth({collection: [Image(bands, id=f"{collection}/x")]}), opened() as reader:
+        wanted = [Wanted(f"ee://{collection}/x#{band}", "nearest") for band in bands]
+        read = reader.read_bands(wanted, GRID)
+    for got, there in zip(read, (valid, ~valid), strict=True):
+        np.testing.assert_array_equal(np.ma.getmaskarray(got), ~there)
+        np.testing.assert_array_equal(np.ma.getdata(got)[there], values[there])
 
 
 def test_of_two_scenes_the_first_with_data_wins_in_one_request(serve_earth: Serve) -> None:
@@ -110,11 +118,10 @@ def test_of_two_scenes_the_first_with_data_wins_in_one_request(serve_earth: Serv
     refs = [
         AssetRef(scene_id=i, hrefs=(f"ee://{collection}/{i}#B2",), mask_href=f"ee://{collection}/{i}#SCL") for i in "ab"
     ]
-    with serve_earth({collection: images}) as emulator:
-        with open_reader(open_source("earth-engine", Collections())) as reader:
-            (joined,) = reader.joined(refs)
-            wanted = [Wanted(joined.mask_href, "nearest"), Wanted(joined.hrefs[0], "nearest")]
-            mask, band = reader.read_bands(wanted, GRID)
+    with serve_earth({collection: images}) as emulator, opened() as reader:
+        (joined,) = reader.joined(refs)
+        wanted = [Wanted(joined.mask_href, "nearest"), Wanted(joined.hrefs[0], "nearest")]
+        mask, band = reader.read_bands(wanted, GRID)
         assert emulator.computed["computePixels"] == 1
     np.testing.assert_array_equal(mask, np.where(classes[0] != 0, classes[0], classes[1]))
     seen = mask != 0

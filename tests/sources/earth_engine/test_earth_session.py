@@ -20,6 +20,7 @@ from pipeline.sources.reading import open_reader
 
 pytest_plugins = ["support.earth_engine.fixtures"]
 
+STORED = "from earthengine authenticate"
 GRID = PatchGrid(epsg=32633, left=504_000.0, top=4_201_000.0, size=16, resolution=10.0)
 
 
@@ -44,14 +45,14 @@ def store_user(home: Path) -> None:
     path = Path(ee.oauth.get_credentials_path())
     assert path.is_relative_to(home)
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"refresh_token": "stored-token", "project": "another-project"}))
+    path.write_text(json.dumps({"refresh_token": STORED, "project": "another-project"}))
 
 
 def test_a_service_account_comes_first_then_the_application_then_the_user(
     nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_user(nowhere)
-    assert find_credentials().refresh_token == "stored-token"
+    assert find_credentials().refresh_token == STORED
     application = write_account(nowhere / "application.json", "http://127.0.0.1:1")
     application.write_text(application.read_text().replace("tester@", "application@"))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(application))
@@ -62,7 +63,7 @@ def test_a_service_account_comes_first_then_the_application_then_the_user(
 
 
 def test_without_credentials_the_error_says_what_to_do(nowhere: Path) -> None:
-    with pytest.raises(RecipeError, match="set EE_SERVICE_ACCOUNT_FILE .* or `earthengine authenticate`"):
+    with pytest.raises(RecipeError, match=r"set EE_SERVICE_ACCOUNT_FILE .* or `earthengine authenticate`"):
         find_credentials()
 
 

@@ -381,8 +381,8 @@ def reduce_regions(
 
 def _region_grid(region: shapely.Geometry, crs: str, transform: Affine) -> tuple[Grid, Any]:
     left, bottom, right, top = region.bounds
-    (c0, r0), (c1, r1) = ~transform * (left, top), ~transform * (right, bottom)
+    (c0, r0), (c1, r1) = ~transform @ (left, top), ~transform @ (right, bottom)
     first, last = np.floor([c0 + 1e-3, r0 + 1e-3]), np.ceil([c1 - 1e-3, r1 - 1e-3])
     width, height = (last - first).astype(int).tolist()
-    grid = Grid(crs, transform * Affine.translation(*first), width, height)
+    grid = Grid(crs, transform @ Affine.translation(*first), width, height)
     return grid, shapely.contains_xy(region, *grid.centres(crs))

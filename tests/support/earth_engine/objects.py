@@ -35,7 +35,7 @@ class Grid:
 
     def centres(self, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         columns, rows = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
-        x, y = self.transform * (columns, rows)
+        x, y = self.transform @ (columns, rows)
         return (x, y) if crs == self.crs else transformer(self.crs, crs).transform(x, y)
 
 
@@ -91,7 +91,7 @@ def raster_band(
 
 def _nearest(path: Path, grid: Grid) -> Pixels:
     values, crs, transform = load(path)
-    column, row = ~transform * grid.centres(crs)
+    column, row = ~transform @ grid.centres(crs)
     # A centre on a border belongs to the pixel right of it or below, whatever the rounding.
     i, j = (np.floor(np.asarray(at) + 1e-6).astype(int) for at in (row, column))
     inside = (i >= 0) & (j >= 0) & (i < values.shape[0]) & (j < values.shape[1])
