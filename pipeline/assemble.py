@@ -193,7 +193,7 @@ def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[Pa
         eastings=np.array([s.grid.left + half * s.grid.resolution for s in samples], np.float64),
         northings=np.array([s.grid.top - half * s.grid.resolution for s in samples], np.float64),
         cloud_mask=canvas.cloud_mask,
-        band_attributes={**band_attributes(canvas.modality, recipe), **attributes_of(_hrefs(shard))},
+        band_attributes=shard_attributes(shard, recipe),
         store=recipe.store,
         attributes={"layout": recipe.layout, "recipe": recipe.name, "modality": shard.modality},
     )
@@ -217,6 +217,11 @@ def _frames(
             times[at] = np.datetime64(row.choice.acquired.replace(tzinfo=None), "ns")
     width = max(1, *(len(name) for name in names.ravel()))
     return names.astype(f"<U{width}"), times
+
+
+def shard_attributes(shard: Shard, recipe: Recipe) -> dict[str, Any]:
+    """Return the attributes of a shard's `bands`: those of its modality, and what its source says differently."""
+    return {**band_attributes(MODALITIES[shard.modality], recipe), **attributes_of(_hrefs(shard))}
 
 
 def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def test_the_dataset_says_how_it_differs(limited: Emulator, archive: Archive, tm
     attributes = open_shard(min((out / "all/S1ASC").glob("*.zip"))).bands.attrs
     assert attributes["quantity"].startswith("sigma nought on the ellipsoid")
     assert "clamped" in open_shard(min((out / "all/S2L2A").glob("*.zip"))).bands.attrs["note"]
+    assert main(["validate", str(out)]) == 0
 
 
 def test_a_plan_says_what_it_will_cost_before_a_pixel_is_fetched(

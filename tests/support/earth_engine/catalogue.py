@@ -17,8 +17,10 @@ OFFSET = 1000
 def catalogue_of(root: Path) -> Catalogue:
     """Read every item below the folder of `root`; a collection that is not there is empty."""
     found: Catalogue = {}
-    for path in sorted(root.parent.glob("*/*/*.json")):
+    for path in sorted(root.parent.rglob("*.json")):
         item = json.loads(path.read_text())
+        if item.get("collection") not in _IMAGES:
+            continue
         for collection, image in _IMAGES[item["collection"]](item, path.parent):
             found.setdefault(collection, []).append(image)
     return found
@@ -27,19 +29,21 @@ def catalogue_of(root: Path) -> Catalogue:
 def _optical(item: dict[str, Any], folder: Path) -> list[tuple[str, Image]]:
     stated = item["properties"]
     datatake, sensed = stated["s2:datatake_id"].split("_")[1], stated["s2:datastrip_id"].split("_S")[1][:15]
-    index = f"{datatake}_{sensed}_T{stated['s2:mgrs_tile']}"
+    tile = stated.get("s2:mgrs_tile") or stated["grid:code"].removeprefix("MGRS-")
+    index = f"{datatake}_{sensed}_T{tile}"
     offset = OFFSET if stated["s2:processing_baseline"] >= "04.00" else 0
-    bands = {_optical_name(key): _numbers(folder / asset["href"], offset, key) for key, asset in item["assets"].items()}
+    files = {key.upper(): folder / asset["href"].partition("?")[0] for key, asset in item["assets"].items()}
+    bands = {_optical_name(key): _numbers(path, offset, key) for key, path in files.items()}
     collection = f"COPERNICUS/{'S2_SR' if 'SCL' in bands else 'S2'}_HARMONIZED"
     properties = {
         "DATATAKE_IDENTIFIER": stated["s2:datatake_id"],
-        "MGRS_TILE": stated["s2:mgrs_tile"],
+        "MGRS_TILE": tile,
         "PROCESSING_BASELINE": stated["s2:processing_baseline"],
         "SPACECRAFT_NAME": stated["platform"],
-        "SENSING_ORBIT_NUMBER": stated["sat:relative_orbit"],
-        "SENSING_ORBIT_DIRECTION": stated["sat:orbit_state"].upper(),
-        "CLOUDY_PIXEL_PERCENTAGE": stated["eo:cloud_cover"],
-        "GENERATION_TIME": _millis(stated["s2:generation_time"]),
+        "SENSING_ORBIT_NUMBER": stated.get("sat:relative_orbit"),
+        "SENSING_ORBIT_DIRECTION": stated.get("sat:orbit_state", "").upper(),
+        "CLOUDY_PIXEL_PERCENTAGE": stated.get("eo:cloud_cover"),
+        "GENERATION_TIME": _millis(stated.get("s2:generation_time") or stated["datetime"]),
         "system:time_start": _millis(stated["datetime"]),
     }
     scenes = [(collection, _image(collection, index, bands, item, properties))]
