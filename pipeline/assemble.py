@@ -250,6 +250,7 @@ _MEANING: dict[str, dict[str, Any]] = {
     "S1DSC": {**_GAMMA, "orbit_state": "descending"},
     "S1RTC": {**_GAMMA, "orbit_state": "unknown"},
     "DEM": {"quantity": "surface height above the geoid"},
+    "LULC": {"quantity": "land cover class of the collection that the plan names"},
     "MASK": {"quantity": "1 where a landslide polygon touches the pixel, 0 elsewhere"},
     "MASK_FRACTION": {"quantity": "share of the pixel inside landslide polygons"},
     "MASK_SERIES": {

@@ -65,9 +65,13 @@ class PatchReader:
         return _READERS[self.modality.product](self, assets, sample)
 
 
+CLASSES = frozenset({"SCL", "LULC"})
+"""Modalities whose numbers are names."""
+
+
 def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
     """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
-    if modality.name == "SCL":
+    if modality.name in CLASSES:
         return "nearest"
     rule: Resampling = getattr(recipe.resampling, modality.product)
     return rule
@@ -168,6 +172,18 @@ def _float_mosaic(
     return mosaic
 
 
+def _read_land_cover(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    """Read classes; where no scene has any, the modality's no data."""
+    nodata, shape = np.uint8(patches.modality.nodata or 0), (sample.grid.size, sample.grid.size)
+    values = np.full((len(patches.shard.bands), *shape), nodata)
+    for asset in patches.reader.joined(assets):
+        wanted = [Wanted(href, "nearest") for href in asset.hrefs]
+        for index, read in enumerate(patches.reader.read_bands(wanted, sample.grid)):
+            take = (values[index] == nodata) & ~np.ma.getmaskarray(read)
+            values[index][take] = np.ma.getdata(read)[take]
+    return Patch(values=values)
+
+
 def _rasterize_labels(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:  # noqa: ARG001
     polygons = [grids.project(shapely.from_wkb(event.wkb), sample.grid.epsg) for event in sample.events]
     return Patch(values=rasterize_mask(polygons, sample.grid)[np.newaxis])
@@ -178,5 +194,6 @@ _READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Pat
     "S2L1C": _read_optical,
     "S1": _read_radar,
     "DEM": _read_elevation,
+    "LULC": _read_land_cover,
     "LABELS": _rasterize_labels,
 }

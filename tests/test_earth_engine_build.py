@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from calendar import timegm
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 from numpy.typing import NDArray
 from support.earth_engine.account import KEY_ID, private_key
 from support.earth_engine.algorithms import Catalogue
 from support.earth_engine.catalogue import catalogue_of
 from support.earth_engine.fixtures import Serve
+from support.earth_engine.objects import Band, Grid, Image, Pixels
 from support.earth_engine.server import ALLOWANCE, Emulator, Fault
 from support.orders import shard_digests
 
@@ -218,6 +221,42 @@ def test_cloud_score_tells_clouds_when_the_recipe_asks_for_it(
     np.testing.assert_allclose(ours.cloud, theirs.cloud + theirs.shadow, atol=1e-12)
     assert (ours.shadow == 0).all()
     np.testing.assert_array_equal(ours.nodata, theirs.nodata)
+
+
+def test_land_cover_is_that_of_the_nearest_year(
+    serve_earth: Serve, earth_catalogue: Catalogue, archive: Archive, tmp_path: Path
+) -> None:
+    collection, world = "MODIS/061/MCD12Q1", shapely.box(-180, -90, 180, 90)
+
+    def year(number: int, code: int) -> Image:
+        def pixels(grid: Grid) -> Pixels:
+            rows, columns = np.indices(grid.shape)
+            # The first class number is 0, which only the mask tells from no data.
+            return ((rows + code) % 17).astype(np.uint8), columns >= 8
+
+        stated = {"system:index": f"{number}_01_01", "system:time_start": 1000 * timegm((number, 1, 1, 0, 0, 0))}
+        return Image({"LC_Type1": Band(pixels)}, stated, world, f"{collection}/{number}_01_01")
+
+    images = [year(2019, 1), year(2022, 5), year(2023, 9)]
+    out = tmp_path / "dataset"
+    with serve_earth({**earth_catalogue, collection: images}):
+        wanted = ("--set", "modalities=[S2L2A,LULC]")
+        assert main(arguments(archive, "earth-engine", out, *wanted)) == 0
+    got = values(min((out / "all/LULC").glob("*.zip")))
+    assert got.dtype == np.uint8
+    expected = np.broadcast_to((np.arange(64)[:, None] + 5) % 17, got.shape[-2:]).copy()
+    expected[:, :8] = 255
+    np.testing.assert_array_equal(got, np.broadcast_to(expected, got.shape))
+    assert main(["validate", str(out)]) == 0
+    assert f"collection `{collection}`" in (out / "README.md").read_text()
+
+
+def test_land_cover_is_refused_for_catalogues_of_files(
+    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ("--set", "modalities=[S2L2A,LULC]")
+    assert main(arguments(archive, str(archive.catalog), tmp_path / "dataset", *wanted)) == 2
+    assert "LULC comes from --source earth-engine only" in capsys.readouterr().err
 
 
 @pytest.mark.slow

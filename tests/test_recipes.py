@@ -70,6 +70,7 @@ FAULTS = {
     "places.date": ("places.date=20230801", r"places\.date: input should be a valid string, got 20230801"),
     "collections.S2L2A": ("collections.S2L2A=1", r"collections\.S2L2A: input should be a valid string, got 1"),
     "collections.S1": ("collections.S1=[]", r"collections\.S1: input should be a valid string, got \[\]"),
+    "collections.LULC": ("collections.LULC=3", r"collections\.LULC: input should be a valid string, got 3"),
     "collections.CLOUDS": ("collections.CLOUDS=3", r"collections\.CLOUDS: input should be a valid string, got 3"),
     "collections.DEM": ("collections.DEM={}", r"collections\.DEM: input should be a valid string, got {}"),
     "resampling.S2L2A": ("resampling.S2L2A=linear", r"resampling\.S2L2A: input should be 'nearest', .*, got 'linear'"),

@@ -115,6 +115,8 @@ def _value_lines(recipe: Recipe, decided: Decided) -> list[str]:
         "S1DSC": f"float32 dB of {_radar(collections)}, descending passes; NaN is no data.",
         "S1RTC": f"float32 dB of {_radar(collections)}, pass direction not stated; NaN is no data.",
         "DEM": "float32 m; NaN is no data.",
+        "LULC": "uint8 land cover classes of the collection below, of the year nearest to the place's date; 255 is no "
+        "data.",
         "SCL": "uint8 scene classification; 0 is no data.",
         "MASK": "uint8, 1 where a landslide polygon touches the pixel.",
         "MASK_FRACTION": "float32, share of the pixel inside landslide polygons.",

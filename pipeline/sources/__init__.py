@@ -59,8 +59,9 @@ def open_source(name_or_path: str, collections: Collections) -> Source:
 
 
 def _source(name: str, kind: str, provider: Provider, collections: Collections) -> Source:
-    if collections.CLOUDS:
-        raise RecipeError(f"collections.CLOUDS is for --source {EARTH_ENGINE} only: set it to null")
+    for key in ("CLOUDS", "LULC"):
+        if getattr(collections, key):
+            raise RecipeError(f"collections.{key} is for --source {EARTH_ENGINE} only: set it to null")
     stated = {product: collection for product, collection in collections.model_dump().items() if collection}
     return StacSource(
         name=name,

@@ -13,13 +13,15 @@ from pipeline.records import Product
 Encoding = Literal["uint8", "uint16", "float32"]
 
 SCHEME = "ee://"
-CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
+CLASSES = "SCL"
+"""Band of the scene classification."""
 
 DEFAULT_COLLECTIONS: Mapping[str, str] = {
     "S2L2A": "COPERNICUS/S2_SR_HARMONIZED",
     "S2L1C": "COPERNICUS/S2_HARMONIZED",
     "S1": "COPERNICUS/S1_GRD",
     "DEM": "COPERNICUS/DEM/GLO30",
+    "LULC": "MODIS/061/MCD12Q1",
 }
 """Collection of each product where the recipe names none: those that the published datasets were made from, the
 Sentinel-2 ones without the offset that products carry since processing baseline 04.00."""
@@ -39,6 +41,14 @@ _BANDS: Mapping[Product, Mapping[str, str]] = {
     "S1": {"vv": "VV", "vh": "VH"},
     "DEM": {"DEM": "DEM"},
 }
+_LAND_COVER_BANDS: Mapping[str, str] = {
+    "MODIS/061/MCD12Q1": "LC_Type1",
+    "ESA/WorldCover/v100": "Map",
+    "ESA/WorldCover/v200": "Map",
+    "GOOGLE/DYNAMICWORLD/V1": "label",
+}
+"""Class band of collections of land cover; of others the recipe names it."""
+_MARK = "!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,8 @@ class BandReference:
     assets: tuple[str, ...]
     """Asset ids, best first."""
     band: str
+    stated: Encoding | None = None
+    """Dtype that the reference states; None where the collection decides."""
 
     @property
     def collection(self) -> str:
@@ -57,14 +69,15 @@ class BandReference:
     @property
     def encoding(self) -> Encoding:
         """NumPy dtype that the band's numbers are asked for in; it holds all of them exactly."""
-        if self.band == "SCL":
-            return "uint8"
+        if self.stated or self.band == CLASSES:
+            return self.stated or "uint8"
         return "uint16" if self.collection.startswith("COPERNICUS/S2") else "float32"
 
     @property
     def href(self) -> str:
         """The same as text."""
-        return f"{SCHEME}{','.join(self.assets)}#{self.band}"
+        stated = f"{_MARK}{self.stated}" if self.stated else ""
+        return f"{SCHEME}{','.join(self.assets)}#{self.band}{stated}"
 
 
 def parse_href(href: str) -> BandReference:
@@ -78,9 +91,25 @@ def parse_href(href: str) -> BandReference:
     assets, mark, band = href.removeprefix(SCHEME).partition("#")
     if not href.startswith(SCHEME) or not mark or not assets or not band:
         raise RecipeError(f"{href} is not in Earth Engine: the plan was made with another --source; plan again")
-    return BandReference(tuple(assets.split(",")), band)
+    name, _, stated = band.partition(_MARK)
+    return BandReference(tuple(assets.split(",")), name, "uint8" if stated == "uint8" else None)
 
 
 def bands_of(product: Product) -> Mapping[str, str]:
     """Return Earth Engine's name of every band of `product` by this package's name."""
     return _BANDS[product]
+
+
+def land_cover(collection: str) -> tuple[str, str]:
+    """Return collection and class band of land cover, as `collections.LULC` names them.
+
+    Raises
+    ------
+    RecipeError
+        The band is neither known nor named.
+    """
+    name, _, band = collection.partition("#")
+    band = band or _LAND_COVER_BANDS.get(name, "")
+    if not band:
+        raise RecipeError(f"collections.LULC: name the class band of {name} after #, as {name}#classification")
+    return name, band

@@ -7,9 +7,8 @@ import ee
 
 from pipeline.errors import RecipeError
 from pipeline.records import PatchGrid, Resampling
-from pipeline.sources.earth_engine.collections import BandReference
+from pipeline.sources.earth_engine.collections import CLASSES, BandReference
 
-CLASSES = "SCL"
 VALID = "valid"
 """Band of a request's answer: bit i is set where its i-th band has data."""
 

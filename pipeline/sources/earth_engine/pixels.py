@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RecipeError, TransientSourceError
 from pipeline.records import AssetRef, PatchGrid, Resampling
 from pipeline.sources.earth_engine import usage
-from pipeline.sources.earth_engine.collections import DECIBEL, BandReference, parse_href
+from pipeline.sources.earth_engine.collections import CLASSES, DECIBEL, BandReference, parse_href
 from pipeline.sources.earth_engine.expressions import VALID, Bands, band_name, patch_image, pixel_grid
 from pipeline.sources.earth_engine.governor import Governor
 from pipeline.sources.window import Wanted
@@ -41,8 +41,8 @@ class EarthEngineReader:
 
         Returns
         -------
-        For each of `wanted`, (size, size): uint8 classes with 0 for no data, masked uint16 digital numbers, or
-        float32 with NaN for no data.
+        For each of `wanted`, (size, size): uint8 scene classes with 0 for no data, masked uint16 digital numbers or
+        uint8 land cover, or float32 with NaN for no data.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class EarthEngineReader:
             )
         answer = self._fetch(bands, grid)
         read = {
-            reference: _marked(answer[band_name(index)], (answer[VALID] >> index) & 1 == 1)
+            reference: _marked(reference, answer[band_name(index)], (answer[VALID] >> index) & 1 == 1)
             for index, reference in enumerate(bands)
         }
         return [read[parse_href(one.href)] for one in wanted]
@@ -112,7 +112,7 @@ def request_bytes(bands: Sequence[BandReference], grid: PatchGrid) -> int:
 
 def _together(hrefs: Sequence[str]) -> str:
     parsed = [parse_href(href) for href in hrefs]
-    return BandReference(tuple(asset for one in parsed for asset in one.assets), parsed[0].band).href
+    return replace(parsed[0], assets=tuple(asset for one in parsed for asset in one.assets)).href
 
 
 def _decoded(data: bytes, bands: Bands, grid: PatchGrid, subject: str) -> NDArray[Any]:
@@ -127,9 +127,9 @@ def _decoded(data: bytes, bands: Bands, grid: PatchGrid, subject: str) -> NDArra
     return np.asarray(answer)
 
 
-def _marked(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+def _marked(reference: BandReference, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
     if values.dtype.kind == "f":
         return np.where(valid, values, np.float32("nan")).astype(np.float32)
-    if values.dtype == np.uint8:
+    if reference.band == CLASSES:
         return np.where(valid, values, np.uint8(0)).astype(np.uint8)
     return np.ma.MaskedArray(values, ~valid)

@@ -9,8 +9,7 @@ from pipeline.errors import SourceError
 from pipeline.pixels.classification import ClassShares
 from pipeline.records import PatchGrid
 from pipeline.sources.contract import ScoreWindow
-from pipeline.sources.earth_engine.collections import parse_href
-from pipeline.sources.earth_engine.expressions import CLASSES
+from pipeline.sources.earth_engine.collections import CLASSES, parse_href
 from pipeline.sources.earth_engine.governor import Governor
 
 TAG = "sen12-survey"

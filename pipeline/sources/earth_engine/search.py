@@ -12,7 +12,7 @@ from pipeline.errors import SourceError
 from pipeline.records import Product, Scene
 from pipeline.sources import product_ids
 from pipeline.sources.contract import Query
-from pipeline.sources.earth_engine.collections import OFFSET_FREE, BandReference, bands_of
+from pipeline.sources.earth_engine.collections import OFFSET_FREE, BandReference, bands_of, land_cover
 from pipeline.sources.earth_engine.governor import Governor
 from pipeline.sources.footprints import item_outline
 from pipeline.sources.stac import searchable
@@ -31,6 +31,7 @@ _PROPERTIES: Mapping[Product, tuple[str, ...]] = {
         "orbitProperties_pass", "relativeOrbitNumber_start", "platform_number", "transmitterReceiverPolarisation",
     ),
     "DEM": (),
+    "LULC": (),
 }  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def find_scenes(governor: Governor, collection: str, query: Query) -> list[Scene
     SourceError
         The collection is not there, or one of its images lacks what a scene must say.
     """
+    asked, collection = collection, collection.partition("#")[0]
     subject = f"searching {collection} in earth-engine"
     rows: list[Mapping[str, Any]] = []
     token = ""
@@ -52,7 +54,7 @@ def find_scenes(governor: Governor, collection: str, query: Query) -> list[Scene
         rows += page.get("features", [])
         token = str(page.get("nextPageToken", ""))
         if not token:
-            return [_scene(row, collection, query.product) for row in rows]
+            return [_scene(row, asked, query.product) for row in rows]
 
 
 def _request(collection: str, query: Query, token: str) -> Any:
@@ -93,7 +95,8 @@ def _millis(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _scene(row: Mapping[str, Any], collection: str, product: Product) -> Scene:
+def _scene(row: Mapping[str, Any], asked: str, product: Product) -> Scene:
+    collection, band = land_cover(asked) if product == "LULC" else (asked, "")
     stated = row.get("properties") or {}
     index = str(stated.get(_INDEX) or "")
     label = f"{collection}/{index}"
@@ -109,10 +112,10 @@ def _scene(row: Mapping[str, Any], collection: str, product: Product) -> Scene:
         "collection": collection,
         "footprint": bytes(outline),
         "file_id": index,
-        "hrefs": _hrefs(stated, label, product),
+        "hrefs": {"LULC": BandReference((label,), band, "uint8").href} if band else _hrefs(stated, label, product),
     }
     acquired = datetime.fromtimestamp(float(stated.get("system:time_start") or 0) / 1000, UTC)
-    describe = {"S2L2A": _optical, "S2L1C": _optical, "S1": _radar, "DEM": _elevation}[product]
+    describe = {"S2L2A": _optical, "S2L1C": _optical, "S1": _radar, "DEM": _elevation, "LULC": _land_cover}[product]
     return Scene(**{**base, "acquired": acquired, **describe(stated, index, collection)})
 
 
@@ -174,6 +177,10 @@ def _radar(stated: Mapping[str, Any], index: str, collection: str) -> dict[str, 
 
 def _elevation(stated: Mapping[str, Any], index: str, collection: str) -> dict[str, Any]:  # noqa: ARG001
     return {"acquisition": collection}
+
+
+def _land_cover(stated: Mapping[str, Any], index: str, collection: str) -> dict[str, Any]:  # noqa: ARG001
+    return {"acquisition": f"{collection}/{index}"}
 
 
 def _orbit_state(stated: Any) -> str:
