@@ -198,7 +198,7 @@ def build(
     todo = shards_of(decided, recipe)
     total, reports = len(todo), {}
     progress(0, total)
-    task = partial(build_shard, recipe=recipe, options=replace(options, source=_limited(options.source, runner)))
+    task = partial(build_shard, recipe=recipe, options=_limited_options(options, runner))
     for _ in range(BUILD_ROUNDS):
         for report in runner.run(task, todo, threads=1):
             reports[report.path] = report
@@ -215,6 +215,15 @@ def _limited(source: AnySource, runner: Runner) -> AnySource:
         return source
     limited: AnySource = source.with_permits(runner.permits(source.name, source.most_at_once))
     return limited
+
+
+def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
+    """Return `options` with as many threads as a limited source may be asked by."""
+    if not isinstance(options.source, LimitedSource):
+        return options
+    permits = runner.permits(options.source.name, options.source.most_at_once)
+    threads = max(options.threads, options.source.most_at_once // permits.processes)
+    return replace(options, source=options.source.with_permits(permits), threads=threads)
 
 
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:

@@ -99,8 +99,8 @@ class Governor:
             if attempt:
                 # Full jitter: clients that were turned away together must not come back together.
                 time.sleep(random.uniform(0.0, _longest_wait(attempt)))  # noqa: S311
-            if usage.is_restricted():
-                raise _used_up("Earth Engine runs the project in restricted mode")
+            if usage.is_used_up():
+                raise _used_up("Earth Engine has restricted the project")
             try:
                 return self._send_once(request, tag)
             except _FAILURES as err:
@@ -153,6 +153,7 @@ def _problem(err: Exception) -> str:
 
 def _final_error(err: Exception, subject: str) -> PipelineError:
     if usage.fault_of(err) == "allowance":
+        usage.note_used_up()
         return _used_up(public_text(err))
     if isinstance(err, auth_errors.GoogleAuthError) or usage.status_of(err) in (401, 403):
         return RecipeError(f"Earth Engine refuses access: {public_text(err)}")

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +18,8 @@ _QUOTA_HEADER = "x-earth-engine-quota-status"
 _RESTRICTED = "parallelism_restricted=true"
 _ALLOWANCE = re.compile(r"EECU|noncommercial|non-commercial|compute quota|monthly (?:compute )?quota", re.IGNORECASE)
 """Words of the allowance in a refusal; plain rate and concurrency limits use none of them."""
+REST_SECONDS = 600.0
+"""How long a process asks nothing after the allowance was used up."""
 _BUSY = re.compile(r"too many|rate limit|rateLimitExceeded|userRateLimit|timed out|capacity", re.IGNORECASE)
 
 
@@ -34,7 +37,7 @@ class Tally:
 
 _lock = threading.Lock()
 _tallies: defaultdict[str, Tally] = defaultdict(Tally)
-_restricted = threading.Event()
+_used_up_at: list[float] = []
 
 
 def count(tag: str, *, requests: int = 0, failures: int = 0, size: int = 0) -> None:
@@ -63,17 +66,25 @@ def forget_tallies() -> None:
 def watch_quota(response: requests.Response, *_: Any, **__: Any) -> None:
     """Note when an answer says that the project's monthly compute allowance is used up."""
     if _RESTRICTED in response.headers.get(_QUOTA_HEADER, ""):
-        _restricted.set()
+        note_used_up()
 
 
-def is_restricted() -> bool:
-    """Tell whether Earth Engine has said that the project runs in restricted mode."""
-    return _restricted.is_set()
+def note_used_up() -> None:
+    """Remember that the allowance is used up, so that other threads of this process do not ask any more."""
+    with _lock:
+        _used_up_at[:] = [time.monotonic()]
+
+
+def is_used_up() -> bool:
+    """Tell whether Earth Engine has said within `REST_SECONDS` that the allowance is used up."""
+    with _lock:
+        return bool(_used_up_at) and time.monotonic() - _used_up_at[0] < REST_SECONDS
 
 
 def forget_quota() -> None:
-    """Forget what answers said of the quota."""
-    _restricted.clear()
+    """Forget what answers said of the allowance."""
+    with _lock:
+        _used_up_at.clear()
 
 
 def status_of(err: BaseException) -> int | None:

@@ -131,7 +131,7 @@ def test_restricted_mode_stops_before_the_next_request(earth: Emulator) -> None:
     expected = read(source, href)
     earth.faults.append(Fault(header=("x-earth-engine-quota-status", "parallelism_restricted=true")))
     np.testing.assert_array_equal(read(source, href), expected)
-    with pytest.raises(AllowanceError, match="restricted mode"):
+    with pytest.raises(AllowanceError, match="has restricted the project"):
         read(source, href)
     assert earth.requests["computePixels"] == 2
 
