@@ -17,7 +17,15 @@ from prefect.utilities.schema_tools import ValidationError, validate
 from flows import build_dataset as module
 from pipeline.catalog.built import LedgerRow
 from pipeline.cluster import ClusterSetting, open_runner
-from pipeline.errors import LayoutError, PipelineError, PixelError, RecipeError, SourceError, TransientSourceError
+from pipeline.errors import (
+    AllowanceError,
+    LayoutError,
+    PipelineError,
+    PixelError,
+    RecipeError,
+    SourceError,
+    TransientSourceError,
+)
 from pipeline.folder import Request
 from pipeline.recipes import load_recipe
 from pipeline.records import Recipe, ShardReport
@@ -91,6 +99,7 @@ def test_what_the_schema_lets_pass_is_a_cluster(cluster):
     ("error", "expected"),
     [
         (TransientSourceError("throttled"), True),
+        (AllowanceError("used up"), False),
         (SourceError("gone"), False),
         (RecipeError("wrong"), False),
         (PixelError("float64"), False),
