@@ -24,7 +24,7 @@ from flows.parameters import make_request
 from pipeline import stages
 from pipeline.assemble import BuildOptions
 from pipeline.cluster import ClusterSetting, Runner, open_runner
-from pipeline.errors import TransientSourceError
+from pipeline.errors import AllowanceError, TransientSourceError
 from pipeline.folder import Request
 from pipeline.publish import Publication, publish, require_whole
 from pipeline.records import Score, ShardReport
@@ -36,8 +36,9 @@ Item = TypeVar("Item")
 
 
 def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Return whether a stage failed of something that may pass: the only failure that Prefect tries again."""
-    return isinstance(state.result(raise_on_failure=False), TransientSourceError)
+    """Return whether a stage failed of something that may pass soon: the only failure that Prefect tries again."""
+    problem = state.result(raise_on_failure=False)
+    return isinstance(problem, TransientSourceError) and not isinstance(problem, AllowanceError)
 
 
 def stage(

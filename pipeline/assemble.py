@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import SourceError, TransientSourceError
+from pipeline.errors import AllowanceError, SourceError, TransientSourceError
 from pipeline.layouts import LAYOUTS
 from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
 from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
@@ -27,6 +27,7 @@ from pipeline.records import (
     Shard,
     ShardReport,
 )
+from pipeline.sources.earth_engine.parity import attributes_of
 from pipeline.sources.reading import open_reader
 from pipeline.sources.window import Signer
 
@@ -52,8 +53,8 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     """Build one file and its receipt, or return the receipt of a file that is already whole.
 
     Expected failures (gaps, unreadable scenes) are in the report. A transient fault leaves no file behind and comes
-    back with state `unfinished`: running the shard again is safe. Raises only for bugs and a target that cannot be
-    written.
+    back with state `unfinished`: running the shard again is safe. Raises only for bugs, a target that cannot be
+    written, and AllowanceError when the source may not be asked any more.
     """
     digest = plan_digest(shard, recipe)
     done = find_receipt(options.root, shard, digest)
@@ -62,6 +63,8 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     started = time.perf_counter()
     try:
         report = _build(shard, recipe, options, digest)
+    except AllowanceError:
+        raise
     except TransientSourceError as err:
         logger.warning("%s: unfinished: %s", shard.path, err)
         return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=str(err))
@@ -193,10 +196,14 @@ def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[Pa
         eastings=np.array([s.grid.left + half * s.grid.resolution for s in samples], np.float64),
         northings=np.array([s.grid.top - half * s.grid.resolution for s in samples], np.float64),
         cloud_mask=canvas.cloud_mask,
-        band_attributes=band_attributes(canvas.modality, recipe),
+        band_attributes=shard_attributes(shard, recipe),
         store=recipe.store,
         attributes={"layout": recipe.layout, "recipe": recipe.name, "modality": shard.modality},
     )
+
+
+def _hrefs(shard: Shard) -> Iterator[str]:
+    return (href for row in shard.rows if row.choice for asset in row.choice.assets for href in asset.hrefs)
 
 
 def _frames(
@@ -213,6 +220,11 @@ def _frames(
             times[at] = np.datetime64(row.choice.acquired.replace(tzinfo=None), "ns")
     width = max(1, *(len(name) for name in names.ravel()))
     return names.astype(f"<U{width}"), times
+
+
+def shard_attributes(shard: Shard, recipe: Recipe) -> dict[str, Any]:
+    """Return the attributes of a shard's `bands`: those of its modality, and what its source says differently."""
+    return {**band_attributes(MODALITIES[shard.modality], recipe), **attributes_of(_hrefs(shard))}
 
 
 def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
@@ -241,6 +253,7 @@ _MEANING: dict[str, dict[str, Any]] = {
     "S1DSC": {**_GAMMA, "orbit_state": "descending"},
     "S1RTC": {**_GAMMA, "orbit_state": "unknown"},
     "DEM": {"quantity": "surface height above the geoid"},
+    "LULC": {"quantity": "land cover class of the collection that the plan names"},
     "MASK": {"quantity": "1 where a landslide polygon touches the pixel, 0 elsewhere"},
     "MASK_FRACTION": {"quantity": "share of the pixel inside landslide polygons"},
     "MASK_SERIES": {

@@ -17,6 +17,10 @@ class TransientSourceError(SourceError):
     """A provider was unreachable or throttled: the only error that is worth a retry."""
 
 
+class AllowanceError(TransientSourceError):
+    """A provider's allowance is used up: stop now; the same request goes on when there is allowance again."""
+
+
 class PixelError(PipelineError, ValueError):
     """An array broke its contract of shape, dtype or no-data: a bug; stop."""
 

@@ -105,9 +105,13 @@ def draw_labels(name: str, sample: ShardSample, states: Sequence[int]) -> NDArra
     return rasterize_mask(polygons, grid)[np.newaxis]
 
 
+CLASSES = frozenset({"SCL", "LULC"})
+"""Modalities whose numbers are names."""
+
+
 def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
     """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
-    if modality.name == "SCL":
+    if modality.name in CLASSES:
         return "nearest"
     rule: Resampling = getattr(recipe.resampling, modality.product)
     return rule
@@ -134,7 +138,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
     is_class = modality.name == "SCL"
     values = np.zeros(shape, np.uint8) if is_class else np.full(shape, S2_NODATA, np.int16)
     classes = np.zeros(shape[1:], np.uint8)
-    for asset in assets:
+    for asset in patches.reader.joined(assets):
         open_pixels = classes == 0
         if not open_pixels.any():
             break
@@ -147,7 +151,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
             continue
         classes[take] = found[take]
         for index, (href, read) in enumerate(zip(asset.hrefs, bands, strict=True)):
-            stored = read if is_class else apply_offset(as_numbers(read, href), take, offset=asset.offset)
+            stored = read if is_class else harmonised(read, take, href, asset.offset)
             values[index][take] = stored[take]
     return _finished(patches, values, cloud_mask_from_scl(classes))
 
@@ -166,6 +170,12 @@ def _finished(patches: PatchReader, values: NDArray[Any], cloud_mask: NDArray[np
     return Patch(values=values, cloud_mask=cloud_mask)
 
 
+def harmonised(read: NDArray[Any], take: NDArray[np.bool_], href: str, offset: int) -> NDArray[np.int16]:
+    """Return reflectance without offset, int16, where `take` is set and the source has a number; else no data."""
+    measured = take & ~np.ma.getmaskarray(read)
+    return apply_offset(as_numbers(np.ma.getdata(read), href), measured, offset=offset)
+
+
 def as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np.int32]:
     """Return what a Sentinel-2 file holds as digital numbers; raises SourceError where it holds no integers."""
     if read.dtype == np.uint16:
@@ -176,6 +186,8 @@ def as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np
 
 
 def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    if assets and patches.reader.is_decibel(assets[0].hrefs[0]):
+        return Patch(values=_float_mosaic(patches, assets, sample).astype(patches.modality.dtype))
     decibel = power_to_db(_float_mosaic(patches, assets, sample, lowest=0.0))
     return Patch(values=decibel.astype(patches.modality.dtype))
 
@@ -190,15 +202,28 @@ def _float_mosaic(
     """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
-    for asset in assets:
+    rule = resampling_of(patches.modality, patches.recipe)
+    for asset in patches.reader.joined(assets):
         open_pixels = np.isnan(mosaic).all(axis=0)
         if not open_pixels.any():
             break
-        for index, href in enumerate(asset.hrefs):
-            read = patches.reader.read_measured(href, grid, resampling=resampling_of(patches.modality, patches.recipe))
+        wanted = [Wanted(href, rule) for href in asset.hrefs]
+        for index, read in enumerate(patches.reader.read_measured_bands(wanted, grid)):
             measured = np.where(read > lowest, read, np.nan)
             mosaic[index][open_pixels] = measured[open_pixels]
     return mosaic
+
+
+def _read_land_cover(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    """Read classes; where no scene has any, the modality's no data."""
+    nodata, shape = np.uint8(patches.modality.nodata or 0), (sample.grid.size, sample.grid.size)
+    values = np.full((len(patches.shard.bands), *shape), nodata)
+    for asset in patches.reader.joined(assets):
+        wanted = [Wanted(href, "nearest") for href in asset.hrefs]
+        for index, read in enumerate(patches.reader.read_bands(wanted, sample.grid)):
+            take = (values[index] == nodata) & ~np.ma.getmaskarray(read)
+            values[index][take] = np.ma.getdata(read)[take]
+    return Patch(values=values)
 
 
 _READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Patch]] = {
@@ -206,4 +231,5 @@ _READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Pat
     "S2L1C": _read_optical,
     "S1": _read_radar,
     "DEM": _read_elevation,
+    "LULC": _read_land_cover,
 }

@@ -130,7 +130,7 @@ def _notes(placement: Placement, negatives: Sequence[Sample], recipe: Recipe) ->
 
 def needed_products(recipe: Recipe) -> list[Product]:
     """Return the products that a source must supply, the one that places are judged by first."""
-    order: tuple[Product, ...] = ("S2L2A", "S2L1C", "S1", "DEM")
+    order: tuple[Product, ...] = ("S2L2A", "S2L1C", "S1", "DEM", "LULC")
     wanted = {modality.product for modality in recipe.wanted}
     return [product for product in order if product in wanted]
 
@@ -165,7 +165,7 @@ def _require_scenes(product: Product, scenes: Sequence[Scene], samples: Sequence
         when = f" between {times[0][0]:%Y-%m-%d} and {times[-1][1] - timedelta(days=1):%Y-%m-%d}" if times else ""
         raise RecipeError(
             f"{request.places} lies outside the archive: {request.source} has no {product} scene over its "
-            f"{len(samples)} patches{'' if product == 'DEM' else when}; check coordinates and dates, "
+            f"{len(samples)} patches{'' if product in STATIC else when}; check coordinates and dates, "
             f"or leave {', '.join(modalities)} out of modalities"
         )
     offered = {band for scene in scenes for band in scene.hrefs}
@@ -187,6 +187,10 @@ def _advice(product: Product, offered: set[str], recipe: Recipe) -> str:
     return ", which says where scenes are valid and cloudy: name another collection"
 
 
+STATIC: tuple[Product, ...] = ("DEM", "LULC")
+"""Products that are searched without a time."""
+
+
 def _widened(patch: PatchGrid, cells: int) -> PatchGrid:
     side = patch.size * patch.resolution
     return PatchGrid(
@@ -199,7 +203,7 @@ def _widened(patch: PatchGrid, cells: int) -> PatchGrid:
 
 
 def _stretches(samples: Sequence[Sample], product: Product, recipe: Recipe) -> Sequence[Interval | tuple[None, None]]:
-    if product == "DEM":
+    if product in STATIC:
         return [(None, None)]
     windows = radar_windows if product == "S1" else windows_of
     return merged([interval for sample in samples for interval in windows(sample, recipe)])

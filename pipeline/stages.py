@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.assemble import BuildOptions, build_shard
 from pipeline.catalog import Decided, read_decided, write_built, write_decided
@@ -22,9 +23,13 @@ from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardRep
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
-from pipeline.survey import survey_batch, survey_batches
+from pipeline.sources.contract import Forecast, ForecastingSource, ScoringSource
+from pipeline.sources.permits import LimitedSource
+from pipeline.survey import place_batches, survey_batch, survey_batches
 
 logger = logging.getLogger(__name__)
+
+AnySource = TypeVar("AnySource")
 
 Progress = Callable[[int, int], None]
 """Called with how many units of a stage are done, and how many there are."""
@@ -80,14 +85,18 @@ def survey(
 
 def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
     samples = [sample for sample in found.samples if sample.id not in found.unlabelled]
-    batches = survey_batches(samples, optical_offer(samples, found.scenes, recipe))
+    offer = optical_offer(samples, found.scenes, recipe)
+    if isinstance(source, ScoringSource):
+        batches = place_batches(samples, offer, largest=source.windows_at_once)
+    else:
+        batches = survey_batches(samples, offer)
     radar = needed_bands("S1", recipe)
     if radar and is_measured(recipe):
         offer = radar_offer(samples, found.scenes, recipe)
         batches += survey_batches(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     progress(0, len(batches))
-    task = partial(survey_batch, source=source)
+    task = partial(survey_batch, source=_limited(source, runner))
     for done, batch in enumerate(runner.run(task, batches, threads=SURVEY_THREADS), start=1):
         scores += batch
         progress(done, len(batches))
@@ -180,6 +189,17 @@ def cost_of(decided: Decided, recipe: Recipe) -> Cost:
     )
 
 
+def forecast_of(decided: Decided, recipe: Recipe, source: Source) -> Forecast | None:
+    """Return what building asks of a provider that counts requests; None where the source's does not."""
+    if not isinstance(source, ForecastingSource):
+        return None
+    grids = {sample.id: sample.grid for sample in decided.samples}
+    rows = (row for shard in shards_of(decided, recipe) for row in shard.rows)
+    return source.forecast(
+        (row.choice.assets, grids[row.sample_id]) for row in rows if row.choice is not None and row.choice.assets
+    )
+
+
 def modality_itemsize(name: str) -> int:
     """Return the bytes of one stored value."""
     return {"int16": 2, "uint8": 1, "float16": 2, "float32": 4}[MODALITIES[name].dtype]
@@ -203,7 +223,7 @@ def build(
         return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=f"{shard.path}: {problem}")
 
     progress(0, total)
-    task = partial(build_shard, recipe=recipe, options=options)
+    task = partial(build_shard, recipe=recipe, options=_limited_options(options, runner))
     for _ in range(BUILD_ROUNDS):
         for report in runner.run(task, todo, threads=1, lost=give_up):
             reports[report.path] = report
@@ -213,6 +233,23 @@ def build(
         if not todo:
             break
     return [reports[path] for path in sorted(reports)]
+
+
+def _limited(source: AnySource, runner: Runner) -> AnySource:
+    """Return `source` with its limits shared by all workers of `runner`."""
+    if not isinstance(source, LimitedSource):
+        return source
+    limited: AnySource = source.with_permits(runner.permits(source.name, source.most_at_once))
+    return limited
+
+
+def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
+    """Return `options` with as many threads as a limited source may be asked by."""
+    if not isinstance(options.source, LimitedSource):
+        return options
+    permits = runner.permits(options.source.name, options.source.most_at_once)
+    threads = max(options.threads, options.source.most_at_once // permits.processes)
+    return replace(options, source=options.source.with_permits(permits), threads=threads)
 
 
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:

@@ -3,7 +3,7 @@
 Of radar acquisitions one band says how much of the patch they measured.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from pipeline.pixels.classification import ClassShares, class_shares
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
+from pipeline.sources.contract import ScoreWindow, ScoringSource
 from pipeline.sources.reading import WindowReader, open_reader
 from pipeline.sources.window import Signer
 
@@ -55,15 +56,28 @@ def survey_batches(
     largest
         Windows in a batch.
     """
-    by_scene: dict[str, list[SurveyWindow]] = {}
-    for sample in samples:
-        for candidate in candidates[sample.id]:
-            window = _window(sample, candidate, band, radar)
-            by_scene.setdefault(window.hrefs[0], []).append(window)
+    windows = [_window(sample, candidate, band, radar) for sample in samples for candidate in candidates[sample.id]]
+    return _batches(windows, lambda window: window.hrefs[0], largest)
+
+
+def place_batches(
+    samples: Sequence[Sample], candidates: Mapping[str, Sequence[Candidate]], *, largest: int
+) -> list[tuple[SurveyWindow, ...]]:
+    """Group the classification windows by place, all dates of a place together, each group in one zone."""
+    windows = [_window(sample, candidate, MASK_BAND, None) for sample in samples for candidate in candidates[sample.id]]
+    return _batches(windows, lambda window: f"{window.grid.epsg}", largest)
+
+
+def _batches(
+    windows: Sequence[SurveyWindow], key: Callable[[SurveyWindow], str], largest: int
+) -> list[tuple[SurveyWindow, ...]]:
+    groups: dict[str, list[SurveyWindow]] = {}
+    for window in windows:
+        groups.setdefault(key(window), []).append(window)
     return [
-        tuple(windows[first : first + largest])
-        for _, windows in sorted(by_scene.items())
-        for first in range(0, len(windows), largest)
+        tuple(members[first : first + largest])
+        for _, members in sorted(groups.items())
+        for first in range(0, len(members), largest)
     ]
 
 
@@ -75,6 +89,9 @@ def survey_batch(windows: Sequence[SurveyWindow], source: Signer) -> list[Score]
     TransientSourceError
         The provider could not be reached now: nothing is scored, or luck would choose the images.
     """
+    if isinstance(source, ScoringSource) and windows[0].radar is None:
+        shares = source.class_shares([ScoreWindow(window.grid, window.hrefs) for window in windows])
+        return [_as_score(window, share) for window, share in zip(windows, shares, strict=True)]
     with open_reader(source) as reader:
         return [_score(window, reader) for window in windows]
 
@@ -138,10 +155,14 @@ def read_classification(hrefs: Sequence[str], grid: PatchGrid, reader: WindowRea
 def missing_radar_share(
     hrefs: Sequence[str], grid: PatchGrid, reader: WindowReader, *, resampling: Resampling
 ) -> float:
-    """Return the share of a patch without radar measurement [1]: pixels where no scene has a power above 0."""
+    """Return the share of a patch without radar measurement [1]: pixels where no scene has a power above 0.
+
+    Backscatter that comes in decibels is measured where it is a number.
+    """
+    lowest = -np.inf if reader.is_decibel(hrefs[0]) else 0.0
     missing = np.ones((grid.size, grid.size), np.bool_)
     for href in hrefs:
         if not missing.any():
             break
-        missing &= ~(reader.read_measured(href, grid, resampling=resampling) > 0.0)
+        missing &= ~(reader.read_measured(href, grid, resampling=resampling) > lowest)
     return float(missing.mean())

@@ -21,7 +21,7 @@ from pipeline.patches import PatchReader
 from pipeline.plan.candidates import Candidate
 from pipeline.records import AssetRef, Choice, Reason, Resampling, Sample, Scene, Score, Shard, ShardSample
 from pipeline.sources.reading import open_reader
-from pipeline.survey import read_classification, survey_batch, survey_batches
+from pipeline.survey import place_batches, read_classification, survey_batch, survey_batches
 
 SIDE = 32
 
@@ -248,6 +248,24 @@ def test_every_window_is_in_one_batch_and_a_batch_opens_one_scene_first(
         assert len({window.hrefs[0] for window in batch}) == 1
     firsts = [batch[0].hrefs[0] for batch in batches]
     assert firsts == sorted(firsts)
+
+
+@given(st.lists(st.tuples(st.sampled_from([32632, 32633]), st.integers(0, 4)), max_size=8), st.integers(1, 7))
+def test_batches_by_place_hold_every_window_once_in_one_zone(places: list[tuple[int, int]], largest: int) -> None:
+    samples = [make_sample(f"{number}", grid=make_grid(epsg=epsg)) for number, (epsg, _) in enumerate(places)]
+    candidates = {
+        f"{number}": [candidate(scene_of(f"s{day}", f"/{day}.tif", day)) for day in range(days)]
+        for number, (_, days) in enumerate(places)
+    }
+    batches = place_batches(samples, candidates, largest=largest)
+    windows = sorted((window.sample_id, window.acquisition) for batch in batches for window in batch)
+    assert windows == sorted((f"{n}", f"pass {day}") for n, (_, days) in enumerate(places) for day in range(days))
+    for batch in batches:
+        assert 1 <= len(batch) <= largest
+        assert len({window.grid.epsg for window in batch}) == 1
+    for epsg in (32632, 32633):
+        count = sum(days for zone, days in places if zone == epsg)
+        assert sum(batch[0].grid.epsg == epsg for batch in batches) == -(-count // largest)
 
 
 def test_a_window_knows_its_patch_and_all_scenes_of_the_pass() -> None:

@@ -26,6 +26,7 @@ from pipeline.folder import Existing, Request, check_folder
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.report import REASONS, missing_counts, rejected_lines
 from pipeline.search import find
+from pipeline.sources.contract import Forecast, ForecastingSource
 from pipeline.stages import (
     Cost,
     build,
@@ -33,6 +34,7 @@ from pipeline.stages import (
     cost_of,
     decide,
     finish,
+    forecast_of,
     load_plan,
     save_plan,
     survey,
@@ -138,7 +140,9 @@ def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
         with _bar("survey") as progress:
             found, scores = survey(found, request.recipe, source, runner, progress)
         save_plan(request, decide(found, scores, request.recipe))
-    _print_cost(cost_of(load_plan(request.out), request.recipe))
+    decided = load_plan(request.out)
+    _print_cost(cost_of(decided, request.recipe))
+    _print_forecast(forecast_of(decided, request.recipe, connect(request)))
 
 
 def _print_cost(cost: Cost) -> None:
@@ -149,11 +153,22 @@ def _print_cost(cost: Cost) -> None:
     )
 
 
+def _print_forecast(forecast: Forecast | None) -> None:
+    if forecast is not None:
+        print(
+            f"forecast: {forecast.requests} requests, {forecast.bytes / 1e6:.1f} MB, "
+            f"about {forecast.compute_hours:.2f} EECU hours at half a second a request"
+        )
+
+
 def _build_plan(request: Request, runner: Runner) -> int:
     decided = load_plan(request.out)
     options = BuildOptions(root=request.out.resolve(), source=connect(request))
     with _bar("build") as progress:
         reports = build(decided, request.recipe, options, runner, progress)
+    if isinstance(options.source, ForecastingSource):
+        for line in options.source.usage():
+            print(f"used by this process, {line}")
     ledger = finish(request.out, decided, request.recipe, reports)
     unfinished = [report for report in reports if report.state != "done"]
     written = Counter(row.modality for row in ledger if row.state == "written")

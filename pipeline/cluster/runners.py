@@ -13,7 +13,9 @@ from distributed import Client, KilledWorker
 from distributed.client import Future as DaskFuture
 
 from pipeline.cluster.packing import call_packed, pack, pack_function, unpack
+from pipeline.cluster.permits import share_permits
 from pipeline.errors import PipelineError
+from pipeline.sources.permits import Permits, ProcessPermits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,6 +57,9 @@ class Runner(Protocol):
             The scheduler, or every worker, is lost.
         """
 
+    def permits(self, name: str, count: int) -> Permits:
+        """Return `count` permits that every worker of this runner shares under `name`."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalRunner:
@@ -87,6 +92,10 @@ class LocalRunner:
                 for future in pending:
                     future.cancel()
 
+    def permits(self, name: str, count: int) -> Permits:
+        """See `Runner.permits`."""
+        return ProcessPermits(name, count)
+
 
 @dataclass(frozen=True, slots=True)
 class DaskRunner:
@@ -116,6 +125,10 @@ class DaskRunner:
                 yield result
         finally:
             flight.cancel()
+
+    def permits(self, name: str, count: int) -> Permits:
+        """See `Runner.permits`."""
+        return share_permits(self.client, name, count)
 
     def _result(self, future: DaskFuture[Any], item: Item, lost: Lost[Item, Result] | None) -> Result:
         try:

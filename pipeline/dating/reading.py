@@ -14,9 +14,8 @@ from pipeline import grid as grids
 from pipeline.dating.series import Observation
 from pipeline.dating.targets import POLYGON_VALUE, RING_VALUE, Target
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.patches import as_numbers
+from pipeline.patches import harmonised
 from pipeline.pixels.ndvi import CLEAR_CLASSES, clear_ndvi, robust_median
-from pipeline.pixels.reflectance import apply_offset
 from pipeline.plan.candidates import find_candidates, to_choice
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import S2_NODATA, AssetRef, Choice, PatchGrid, Sample, Scene
@@ -154,6 +153,6 @@ def _read_bands(
     for number in np.unique(owners[owners != NO_SCENE]).tolist():
         asset, taken = assets[number], owners == number
         for band, href in enumerate(asset.hrefs):
-            numbers = as_numbers(reader.read(href, grid, resampling="nearest"), href)
-            values[band][taken] = apply_offset(numbers, taken, offset=asset.offset)[taken]
+            read = reader.read(href, grid, resampling="nearest")
+            values[band][taken] = harmonised(read, taken, href, asset.offset)[taken]
     return values

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 
 from pipeline.plan.candidates import (
@@ -144,7 +144,13 @@ def _rows(task: _Task, frames: Sequence[Frame], offer: Offer | None) -> list[Pla
 
 
 def _static_row(task: _Task, candidates: Sequence[Candidate]) -> PlanRow:
-    best = max(candidates, key=lambda candidate: (candidate.reach, candidate.acquired), default=None)
+    day = task.sample.date
+
+    def rank(candidate: Candidate) -> tuple[float, timedelta, datetime]:
+        away = abs(candidate.acquired - day) if day else timedelta(0)
+        return (candidate.reach, -away, candidate.acquired)
+
+    best = max(candidates, key=rank, default=None)
     return task.row(0, task.choice(best) if best else None, Reason.NO_COVERAGE)
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import RecipeError
 S2_NODATA = -32768
 """No data of stored Sentinel-2 digital numbers; declared in an attribute of ours, never as `_FillValue`."""
 
-Product = Literal["S2L2A", "S2L1C", "S1", "DEM", "LABELS"]
+Product = Literal["S2L2A", "S2L1C", "S1", "DEM", "LULC", "LABELS"]
 """What a provider is asked for; several modalities may be cut from one product."""
 
 Resampling = Literal["nearest", "bilinear", "cubic", "average"]
@@ -99,6 +99,9 @@ MODALITIES: dict[str, Modality] = {
     "DEM": Modality(
         name="DEM", product="DEM", bands=_bands(DEM=30), dtype="float32", nodata=float("nan"), unit="m",
         is_series=False,
+    ),
+    "LULC": Modality(
+        name="LULC", product="LULC", bands=_bands(LULC=10), dtype="uint8", nodata=255, unit="1", is_series=False
     ),
     "MASK": Modality(
         name="MASK", product="LABELS", bands=_bands(MASK=10), dtype="uint8", nodata=None, unit="1",

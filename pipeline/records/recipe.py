@@ -183,6 +183,15 @@ class Collections(Model):
     S2L1C: str | None = None
     S1: str | None = None
     DEM: str | None = None
+    LULC: str | None = Field(
+        default=None,
+        description="Earth Engine: collection of land cover, with its band after # where it is not known "
+        "(MODIS/061/MCD12Q1#LC_Type2).",
+    )
+    CLOUDS: str | None = Field(
+        default=None,
+        description="Earth Engine: collection of Cloud Score+ that tells clouds; null takes the scene classification.",
+    )
 
 
 class ResamplingRules(Model):

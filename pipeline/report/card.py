@@ -1,13 +1,14 @@
 """The dataset card: what is in a dataset, where it comes from, what is missing and why, under what terms."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.catalog.built import REJECTED, Ledger
 from pipeline.catalog.decided import Decided
 from pipeline.records import S2_NODATA, Recipe, Sample
+from pipeline.sources.earth_engine.parity import notes_on
 
 OPTICAL = ("S2L2A", "S2L1C")
 
@@ -111,7 +112,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "",
         "## Values",
         "",
-        *_value_lines(recipe),
+        *_value_lines(recipe, decided),
         "- `time_` is NaT and `file_id` empty where a timestep is missing; ledger.parquet says why.",
         "",
         "## Tables",
@@ -134,7 +135,8 @@ def _annotated(placed: Sequence[Sample]) -> str:
     return f"{count} of them with an annotated event, " if count else ""
 
 
-def _value_lines(recipe: Recipe) -> list[str]:
+def _value_lines(recipe: Recipe, decided: Decided) -> list[str]:
+    collections = {scene.collection for scene in decided.scenes}
     reflectance = f"(value - {recipe.offset}) / 10000" if recipe.offset else "value / 10000"
     optical = (
         f"int16, reflectance = {reflectance}; the offset that products carry since processing baseline 04.00 is "
@@ -146,12 +148,14 @@ def _value_lines(recipe: Recipe) -> list[str]:
         "S2L1C": f"{optical} (scene classification of the Level-2A partner 0).",
         "S2RGB": "uint8 picture of S2L2A; the reflectance that became 0 and 255 is in the metadata (`rgb_low`, "
         "`rgb_high`, times 10000); 0 is no data.",
-        "S1GRD": "float16 dB of terrain-corrected gamma nought, in place of sigma nought; NaN is no data; the pass "
+        "S1GRD": f"float16 dB of {_radar(collections, ', in place of sigma nought')}; NaN is no data; the pass "
         f"nearest in time, at most {recipe.pairing.max_gap} days away.",
-        "S1ASC": "float32 dB of terrain-corrected gamma nought, ascending passes; NaN is no data.",
-        "S1DSC": "float32 dB of terrain-corrected gamma nought, descending passes; NaN is no data.",
-        "S1RTC": "float32 dB of terrain-corrected gamma nought, pass direction not stated; NaN is no data.",
+        "S1ASC": f"float32 dB of {_radar(collections)}, ascending passes; NaN is no data.",
+        "S1DSC": f"float32 dB of {_radar(collections)}, descending passes; NaN is no data.",
+        "S1RTC": f"float32 dB of {_radar(collections)}, pass direction not stated; NaN is no data.",
         "DEM": "float32 m; NaN is no data.",
+        "LULC": "uint8 land cover classes of the collection below, of the year nearest to the place's date; 255 is no "
+        "data.",
         "SCL": "uint8 scene classification; 0 is no data.",
         "MASK": "uint8, 1 where a landslide polygon touches the pixel.",
         "MASK_FRACTION": "float32, share of the pixel inside landslide polygons.",
@@ -165,7 +169,13 @@ def _value_lines(recipe: Recipe) -> list[str]:
         described.append(f"- Gaps of up to {share} of a patch are filled from the nearest valid pixel (`filled`).")
     if recipe.series.policy == "compat":
         described.append("- A series that is too short repeats its last image (`is_padding` in the ledger).")
-    return described
+    return [*described, *(f"- {note}" for note in notes_on(collections))]
+
+
+def _radar(collections: Collection[str], remark: str = "") -> str:
+    if any(collection.startswith("COPERNICUS/S1_GRD") for collection in collections):
+        return "sigma nought, not corrected for terrain"
+    return f"terrain-corrected gamma nought{remark}"
 
 
 def _modality_lines(recipe: Recipe, ledger: Ledger) -> list[str]:

@@ -12,6 +12,8 @@ from pipeline.errors import RecipeError, SourceError
 from pipeline.records.recipe import Collections
 from pipeline.sources.clusters import cluster_places
 from pipeline.sources.contract import Query, Source
+from pipeline.sources.earth_engine import NAME as EARTH_ENGINE
+from pipeline.sources.earth_engine import open_earth_engine
 from pipeline.sources.providers import DEFAULT_COLLECTIONS, PROVIDERS, Provider, provider_of_url
 from pipeline.sources.stac import StacSource, api_scenes
 from pipeline.sources.static import static_scenes
@@ -23,7 +25,8 @@ FINDERS = {"api": api_scenes, "static": static_scenes}
 """How scenes are found, by what the root document of a catalogue says it is."""
 
 _WORD = re.compile(r"^[A-Za-z0-9_-]+$")
-_TAKES = f"--source takes a path or URL of a STAC catalogue or one of {', '.join(PROVIDERS)}"
+_NAMES = (*PROVIDERS, EARTH_ENGINE)
+_TAKES = f"--source takes a path or URL of a STAC catalogue or one of {', '.join(_NAMES)}"
 
 
 def open_source(name_or_path: str, collections: Collections) -> Source:
@@ -39,12 +42,14 @@ def open_source(name_or_path: str, collections: Collections) -> Source:
     Raises
     ------
     RecipeError
-        There is no such provider or catalogue.
+        There is no such provider or catalogue, or Earth Engine is asked for without a project.
     TransientSourceError
         The server is unreachable or throttles.
     SourceError
         The server refuses.
     """
+    if name_or_path == EARTH_ENGINE:
+        return open_earth_engine(collections)
     provider = PROVIDERS.get(name_or_path) or provider_of_url(name_or_path)
     if provider:
         return _source(name_or_path, "api", provider, collections)
@@ -54,6 +59,9 @@ def open_source(name_or_path: str, collections: Collections) -> Source:
 
 
 def _source(name: str, kind: str, provider: Provider, collections: Collections) -> Source:
+    for key in ("CLOUDS", "LULC"):
+        if getattr(collections, key):
+            raise RecipeError(f"collections.{key} is for --source {EARTH_ENGINE} only: set it to null")
     stated = {product: collection for product, collection in collections.model_dump().items() if collection}
     return StacSource(
         name=name,
@@ -72,7 +80,7 @@ def _local_root(given: str) -> str:
     if path.exists():
         return str(path)
     if _WORD.match(given):
-        close = difflib.get_close_matches(given.lower(), PROVIDERS, n=1)
+        close = difflib.get_close_matches(given.lower(), _NAMES, n=1)
         raise RecipeError(f"unknown source {given}: {f'did you mean {close[0]}? ' if close else ''}{_TAKES}")
     raise _no_catalogue(given)
 

@@ -1,13 +1,14 @@
 """What the package asks of a data provider, and what it gets: a query in, scenes out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.records import Product, Scene
+from pipeline.pixels.classification import ClassShares
+from pipeline.records import AssetRef, PatchGrid, Product, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,47 @@ class Query:
         if self.start is None or self.end is None:
             return True
         return self.start <= acquired < self.end
+
+
+class ScoreWindow(NamedTuple):
+    """A patch on one acquisition, to be scored where the images are."""
+
+    grid: PatchGrid
+    hrefs: tuple[str, ...]
+    """Classification of each scene of the acquisition, first one first."""
+
+
+@runtime_checkable
+class ScoringSource(Protocol):
+    """A source that tells what hides a patch without sending its pixels."""
+
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows one request may hold."""
+
+    def class_shares(self, windows: Sequence[ScoreWindow]) -> list[ClassShares]:
+        """Return the shares of no data, cloud, shadow and snow in each window."""
+
+
+class Forecast(NamedTuple):
+    """What building a plan will ask of a provider that counts."""
+
+    requests: int
+    bytes: int
+    """Decoded size of the answers, as the provider counts it against its limits [bytes]."""
+    compute_hours: float
+    """Estimated compute [EECU hours]."""
+
+
+@runtime_checkable
+class ForecastingSource(Protocol):
+    """A source whose provider counts requests and compute."""
+
+    def forecast(self, reads: Iterable[tuple[Sequence[AssetRef], PatchGrid]]) -> Forecast:
+        """Return the cost of reading acquisitions, each on one grid."""
+
+    def usage(self) -> list[str]:
+        """Return what was used in this process so far, one line for each stage."""
 
 
 class Source(Protocol):

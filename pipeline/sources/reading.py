@@ -1,13 +1,13 @@
 """What reads pixels: the contract, and the reader that the rest of the package opens."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import PatchGrid, Resampling
+from pipeline.records import AssetRef, PatchGrid, Resampling
 from pipeline.sources.cog import CogReader
 from pipeline.sources.window import Signer, Wanted, open_reference
 
@@ -19,15 +19,36 @@ class WindowReader(Protocol):
         """Read the first band of `href` on `grid`, (size, size) in the file's dtype."""
 
     def read_bands(self, wanted: Sequence[Wanted], grid: PatchGrid) -> list[NDArray[Any]]:
-        """Read several files as `read` does, together."""
+        """Read several files as `read` does, together; integers may come masked where 0 does not mean no data."""
 
     def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
         """Read a physical quantity, float32 with NaN for no data."""
 
+    def read_measured_bands(self, wanted: Sequence[Wanted], grid: PatchGrid) -> list[NDArray[np.float32]]:
+        """Read several bands of a physical quantity as `read_measured` does, together."""
+
+    def joined(self, assets: Sequence[AssetRef]) -> list[AssetRef]:
+        """Return the scenes of one acquisition as they are best read: one by one, or as one."""
+
+    def is_decibel(self, href: str) -> bool:
+        """Tell whether the numbers of a radar band are decibels already."""
+
+
+@runtime_checkable
+class ReaderSource(Protocol):
+    """A source whose pixels are not in files."""
+
+    def open_reader(self) -> AbstractContextManager[WindowReader]:
+        """Yield what reads its pixels."""
+
 
 @contextmanager
 def open_reader(source: Signer) -> Iterator[WindowReader]:
-    """Yield a reader for one thread: fast for plain tiled GeoTIFFs, GDAL for everything else."""
+    """Yield a reader for one thread: the source's own, or fast for plain tiled GeoTIFFs and GDAL for the rest."""
+    if isinstance(source, ReaderSource):
+        with source.open_reader() as own:
+            yield own
+        return
     with open_reference(source) as reference:
         reader = CogReader(source, reference)
         try:

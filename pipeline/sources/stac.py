@@ -14,7 +14,7 @@ from pystac_client import Client
 from pystac_client.exceptions import APIError
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.errors import SourceError, TransientSourceError
+from pipeline.errors import RecipeError, SourceError, TransientSourceError
 from pipeline.records import Scene
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.items import scenes_from_items
@@ -51,7 +51,9 @@ class StacSource:
     """GDAL options that the provider's files need."""
 
     def search(self, query: Query) -> list[Scene]:
-        """Return the scenes that touch the query, by (acquired, id)."""
+        """Return the scenes that touch the query, by (acquired, id); RecipeError for what catalogues do not have."""
+        if query.product not in self.collections:
+            raise RecipeError(f"{query.product} comes from --source earth-engine only: leave it out of modalities")
         collection = self.collections[query.product]
         found = self.candidates(self.root, collection, query)
         scenes = list({scene.id: scene for scene in found if query.admits(scene.acquired)}.values())

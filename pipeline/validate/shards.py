@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.assemble import CLOUD_MASK_MODALITIES, band_attributes
+from pipeline.assemble import CLOUD_MASK_MODALITIES, shard_attributes
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import file_digest, open_shard
 from pipeline.receipts import load_receipt, plan_digest
@@ -91,7 +91,7 @@ def _has_kind(dtype: np.dtype[Any], name: str, modality: Modality) -> bool:
 
 
 def _check_band_attributes(bands: xr.DataArray, shard: Shard, recipe: Recipe) -> Iterator[Finding]:
-    for name, value in band_attributes(MODALITIES[shard.modality], recipe).items():
+    for name, value in shard_attributes(shard, recipe).items():
         if bands.attrs.get(name) != value:
             yield Finding(shard.path, f"bands attribute {name} is {bands.attrs.get(name)!r}, expected {value!r}")
     is_float = MODALITIES[shard.modality].dtype.startswith("float")

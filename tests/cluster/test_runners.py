@@ -7,13 +7,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import accumulate
 
 import pytest
 from distributed import Client, LocalCluster, get_client
 
 from pipeline.cluster import ClusterSetting, DaskRunner, LocalRunner, Runner, connect, open_runner
 from pipeline.errors import PipelineError, RecipeError, SourceError, TransientSourceError
+from pipeline.sources.permits import Permits
 
 WORKERS = 2
 
@@ -32,6 +35,29 @@ def runner(request: pytest.FixtureRequest) -> Runner:
 @pytest.mark.parametrize("count", [0, 1, 3, 40])
 def test_every_item_gives_its_result_once(runner: Runner, count: int) -> None:
     assert sorted(runner.run(operator.neg, range(count), threads=2)) == sorted(-number for number in range(count))
+
+
+def hold(item: int, *, permits: Permits) -> list[tuple[float, float]]:
+    """Hold a permit in two threads of a worker, and return when."""
+
+    def held(_: int) -> tuple[float, float]:
+        with permits.hold():
+            start = time.time()
+            time.sleep(0.03)
+            return start, time.time()
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(held, range(2)))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_permits_are_shared_by_every_thread_of_every_worker(runner: Runner, count: int) -> None:
+    task = partial(hold, permits=runner.permits(f"test-{count}", count))
+    spans = [span for spans in runner.run(task, range(12), threads=4) for span in spans]
+    assert len(spans) == 24
+    # The starts sort behind the ends of the same instant.
+    moments = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    assert max(accumulate(step for _, step in moments)) == count
 
 
 def test_equal_items_are_each_worked_on(runner: Runner) -> None:

@@ -5,7 +5,15 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
 
 from flows import tasks as module
-from pipeline.errors import LayoutError, PipelineError, PixelError, RecipeError, SourceError, TransientSourceError
+from pipeline.errors import (
+    AllowanceError,
+    LayoutError,
+    PipelineError,
+    PixelError,
+    RecipeError,
+    SourceError,
+    TransientSourceError,
+)
 
 PROVIDER = {
     module.search: [10, 20, 40, 80],
@@ -20,6 +28,7 @@ DISK = (module.prepare, module.plan, module.price, module.finish, module.check)
     ("error", "expected"),
     [
         (TransientSourceError("throttled"), True),
+        (AllowanceError("used up"), False),
         (SourceError("gone"), False),
         (RecipeError("wrong"), False),
         (PixelError("float64"), False),

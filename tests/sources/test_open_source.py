@@ -15,7 +15,9 @@ from pipeline.sources.signing import sign_planetary_computer
 from pipeline.sources.stac import StacSource, api_scenes
 from pipeline.sources.static import static_scenes
 
-TAKES = "--source takes a path or URL of a STAC catalogue or one of planetary-computer, earth-search, cdse"
+TAKES = (
+    "--source takes a path or URL of a STAC catalogue or one of planetary-computer, earth-search, cdse, earth-engine"
+)
 
 
 def opened(place: str, collections: Collections | None = None) -> StacSource:

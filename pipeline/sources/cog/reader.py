@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.records import PatchGrid, Resampling
+from pipeline.records import AssetRef, PatchGrid, Resampling
 from pipeline.sources.cog.header import ShortHeaderError, TiledImage, UnknownFileError, parse_header
 from pipeline.sources.cog.ranges import Bytes, LocalBytes, NoRangesError, RemoteBytes, is_direct
 from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_tile
@@ -96,6 +96,18 @@ class CogReader:
             return np.asarray(self.read(href, grid, resampling=resampling), np.float32)
         self.left_to_reference["integers of a physical quantity"] += 1
         return self.reference.read_measured(href, grid, resampling=resampling)
+
+    def read_measured_bands(self, wanted: Sequence[Wanted], grid: PatchGrid) -> list[NDArray[np.float32]]:
+        """Read several bands of a physical quantity."""
+        return [self.read_measured(one.href, grid, resampling=one.resampling) for one in wanted]
+
+    def joined(self, assets: Sequence[AssetRef]) -> list[AssetRef]:
+        """Return `assets`: a file is opened only where those before it have no data."""
+        return list(assets)
+
+    def is_decibel(self, href: str) -> bool:  # noqa: ARG002
+        """Return False: catalogues of files have linear power."""
+        return False
 
     def close(self) -> None:
         """Close every file, and say what was left to the reference reader."""
