@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from distributed import Client, KilledWorker
 from distributed.client import Future as DaskFuture
 
+from pipeline.cluster.packing import call_packed, pack, pack_function, unpack
 from pipeline.errors import PipelineError
 
 Item = TypeVar("Item")
@@ -103,21 +104,22 @@ class DaskRunner:
     ) -> Iterator[Result]:
         """See `Runner.run`; at most two items a worker thread are in flight, also when workers come and go."""
         queue = iter(items)
+        packed = pack_function(function)
         flight = _Flight(client=self.client)
-        flight.submit(function, queue)
+        flight.submit(packed, queue)
         try:
             while flight.items:
                 future = flight.next()
                 item = flight.items.pop(future)
                 result = self._result(future, item, lost)
-                flight.submit(function, queue)
+                flight.submit(packed, queue)
                 yield result
         finally:
             flight.cancel()
 
     def _result(self, future: DaskFuture[Any], item: Item, lost: Lost[Item, Result] | None) -> Result:
         try:
-            result: Result = future.result()
+            result: Result = unpack(future.result())
         except KilledWorker as err:
             problem = (
                 f"{err.allowed_failures + 1} workers died one after the other while they ran it, most likely for want "
@@ -141,10 +143,10 @@ class _Flight:
         self._slots = 0
         self._counted = self._seen_worker = time.monotonic() - POLL_SECONDS
 
-    def submit(self, function: Callable[[Any], Any], queue: Iterator[Any]) -> None:
-        """Send as many items as the workers' threads can take now."""
+    def submit(self, function: bytes, queue: Iterator[Any]) -> None:
+        """Send as many items as the workers' threads can take now, for a packed function."""
         for item in islice(queue, max(0, 2 * self._count_slots() - len(self.items))):
-            future = self.client.submit(function, item, pure=False)
+            future = self.client.submit(call_packed, function, pack(item), pure=False)
             self.items[future] = item
             future.add_done_callback(self._done.put)
 

@@ -1,10 +1,10 @@
 """Which patches share a file: shards in sample order, so that neighbours share scenes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from pipeline.records import Event, PlanRow, Recipe, Sample, Shard, ShardSample
+from pipeline.records import AssetRef, Event, PlanRow, Recipe, Sample, Shard, ShardSample
 
 ALL = "all"
 """Folder of a dataset whose splits are id lists made later."""
@@ -64,15 +64,19 @@ def make_shards(
     rows: Sequence[PlanRow],
     recipe: Recipe,
 ) -> list[Shard]:
-    """Return every file to write, by name and modality; modalities without a row are left out."""
+    """Return every file to write, by name and modality; modalities without a row are left out.
+
+    A shard's rows have no alternates: a file's bytes do not depend on them.
+    """
     members: dict[str, list[Sample]] = {}
     for sample in samples:
         if places[sample.id].shard:
             members.setdefault(places[sample.id].shard, []).append(sample)
     by_file: dict[tuple[str, str], list[PlanRow]] = {}
+    shared: dict[AssetRef, AssetRef] = {}
     for row in rows:
         if places[row.sample_id].shard:
-            by_file.setdefault((places[row.sample_id].shard, row.modality), []).append(row)
+            by_file.setdefault((places[row.sample_id].shard, row.modality), []).append(_lean(row, shared))
     shards = []
     for (name, modality), file_rows in sorted(by_file.items()):
         held = sorted(members[name], key=lambda sample: places[sample.id].position)
@@ -88,6 +92,14 @@ def make_shards(
             )
         )
     return shards
+
+
+def _lean(row: PlanRow, shared: dict[AssetRef, AssetRef]) -> PlanRow:
+    """Return the row without what decides nothing; patches of one scene share its references: shards travel."""
+    choice = row.choice
+    if choice is not None:
+        choice = replace(choice, assets=tuple(shared.setdefault(asset, asset) for asset in choice.assets))
+    return replace(row, choice=choice, alternates=())
 
 
 def _shard_sample(sample: Sample, events: Mapping[str, Event]) -> ShardSample:

@@ -24,7 +24,7 @@ from pipeline.demo import DEMO_OVERRIDES
 from pipeline.errors import RecipeError, TransientSourceError
 from pipeline.search import Found
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.servers
 
 BUILD = "build-dataset/landslides"
 SMOKE = "build-dataset/landslides-smoke"

@@ -1,5 +1,6 @@
 """Packing: samples in order, files numbered from one, and every file with its own rows."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -63,7 +64,21 @@ def test_every_file_and_modality_is_one_shard_with_its_own_rows() -> None:
     assert shards[0].timesteps == 1
     assert optical.path == "all/S2L2A/landslides_all_000001.zarr.zip"
     assert optical.receipt_path == "receipts/all/S2L2A/landslides_all_000001.json"
-    assert sorted(row for shard in shards for row in map(id, shard.rows)) == sorted(map(id, rows))
+    planned = {(row.sample_id, row.modality, row.timestep): replace(row, alternates=()) for row in rows}
+    held_rows = [row for shard in shards for row in shard.rows]
+    assert len(held_rows) == len(rows)
+    assert all(row == planned[row.sample_id, row.modality, row.timestep] for row in held_rows)
+
+
+def test_patches_of_one_scene_share_its_references() -> None:
+    recipe = make_recipe("samples_per_shard=2", "series_length=1")
+    held = samples(2)
+    rows = [replace(row, choice=make_choice("same")) for sample in held for row in rows_of(sample, "S2L2A", 1)]
+    assert rows[0].choice is not rows[1].choice
+    (shard,) = make_shards(held, {}, pack(held, recipe), rows, recipe)
+    first, second = (row.choice for row in shard.rows)
+    assert first == second == rows[0].choice
+    assert first.assets[0] is second.assets[0]
 
 
 def test_a_modality_without_a_row_has_no_file() -> None:
