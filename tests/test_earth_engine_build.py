@@ -33,6 +33,7 @@ pytest_plugins = ["support.earth_engine.fixtures"]
 RECIPE = (
     "series_length=3", "window.before=30", "window.after=30", "samples_per_shard=4", "places.negatives=0",
     "patch_size=64", "modalities=[S2L2A,SCL,S1ASC,DEM,MASK]", "bands.S2L2A=[B01,B02,B05,B12]",
+    "series.radar=footprint",
 )  # fmt: skip
 
 
@@ -101,6 +102,17 @@ def test_the_same_places_give_the_same_plan_and_pixels(
     assert limited.computed["computeFeatures"] == 4
     assert f"forecast: {reads} requests" in capsys.readouterr().out
     assert limited.refused == []
+
+
+def test_radar_is_measured_alike(limited: Emulator, archive: Archive, tmp_path: Path) -> None:
+    surveys = []
+    for source in (str(archive.catalog), "earth-engine"):
+        out = tmp_path / Path(source).stem
+        assert main(arguments(archive, source, out, "--set", "series.radar=measured", command="plan")) == 0
+        survey = pd.read_parquet(out / "survey.parquet", columns=["sample_id", "acquisition", "nodata", "dark"])
+        surveys.append(survey[survey.acquisition.str.startswith("S1")])
+    assert len(surveys[0]) > 20
+    pd.testing.assert_frame_equal(*surveys, check_exact=True)
 
 
 def test_the_dataset_says_how_it_differs(limited: Emulator, archive: Archive, tmp_path: Path) -> None:
