@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from distributed import Client, KilledWorker
 from distributed.client import Future as DaskFuture
+from distributed.comm.core import CommClosedError
 
 from pipeline.cluster.packing import call_packed, pack, pack_function, unpack
 from pipeline.cluster.permits import share_permits
@@ -141,7 +142,7 @@ class DaskRunner:
             if lost is None:
                 raise PipelineError(problem) from err
             return lost(item, problem)
-        except CancelledError as err:
+        except (CancelledError, CommClosedError) as err:
             raise _lost_scheduler(self.client) from err
         return result
 
