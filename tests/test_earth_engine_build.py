@@ -104,6 +104,7 @@ def test_the_same_places_give_the_same_plan_and_pixels(
     assert limited.refused == []
 
 
+@pytest.mark.servers
 def test_radar_is_measured_alike(limited: Emulator, archive: Archive, tmp_path: Path) -> None:
     surveys = []
     for source in (str(archive.catalog), "earth-engine"):
@@ -139,6 +140,7 @@ def test_a_plan_says_what_it_will_cost_before_a_pixel_is_fetched(
     assert f"forecast: {limited.computed['computePixels']} requests" in printed
 
 
+@pytest.mark.servers
 def test_three_worker_processes_share_one_limit(
     limited: Emulator, archive: Archive, from_files: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +175,7 @@ def test_an_allowance_that_runs_out_stops_the_build_and_it_goes_on_to_the_same_b
     assert limited.computed["computePixels"] - before < needed
 
 
+@pytest.mark.servers
 def test_restricted_mode_stops_the_build(
     limited: Emulator, archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +186,7 @@ def test_restricted_mode_stops_the_build(
     assert main(arguments(archive, "earth-engine", tmp_path / "dataset", "--resume")) == 0
 
 
+@pytest.mark.servers
 def test_a_killed_build_goes_on_to_the_same_bytes(limited: Emulator, archive: Archive, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "dataset"
     assert main(arguments(archive, "earth-engine", whole)) == 0
@@ -223,6 +227,7 @@ def test_no_credential_is_in_any_output(
         assert [name for name, content in searched.items() if secret.encode() in content] == []
 
 
+@pytest.mark.servers
 def test_cloud_score_tells_clouds_when_the_recipe_asks_for_it(
     limited: Emulator, archive: Archive, from_files: Path, tmp_path: Path
 ) -> None:
@@ -272,7 +277,7 @@ def test_land_cover_is_refused_for_catalogues_of_files(
     assert "LULC comes from --source earth-engine only" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.servers
 def test_the_seasonal_recipe_gives_both_levels_bit_for_bit(
     serve_earth: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
