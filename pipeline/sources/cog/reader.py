@@ -130,7 +130,9 @@ class CogReader:
             self._open.move_to_end(href)
         rasters = {href: self._open[href] for href in wanted}
         while len(self._open) > max(self.capacity, len(wanted)):
-            self._open.popitem(last=False)[1].close()
+            evicted, raster = self._open.popitem(last=False)
+            raster.close()
+            self.tiles.drop(evicted)
         return rasters
 
     def _job(self, wanted: Wanted, raster: _Raster, grid: PatchGrid) -> _Job | None:
@@ -188,6 +190,8 @@ class CogReader:
             tile = self.tiles.get((job.href, number))
             if tile is not None:
                 copy_tile(tile, rows=rows, columns=columns, target=target)
+            elif image.counts[number]:
+                raise DamagedTileError("a tile is not at hand")
             else:
                 # A tile that the file leaves out holds no data, or zeros where the file names no such value.
                 target[...] = 0 if image.nodata is None else np.array(image.nodata).astype(image.native)
@@ -195,6 +199,7 @@ class CogReader:
         return out
 
     def _forget(self, href: str) -> None:
+        self.tiles.drop(href)
         raster = self._open.pop(href, None)
         if raster is not None:
             raster.close()

@@ -99,6 +99,11 @@ class TileCache:
         """Keep a tile."""
         self._tiles[key] = tile
 
+    def drop(self, href: str) -> None:
+        """Forget the tiles of one file: when it is opened again it may be another version."""
+        for key in [key for key in self._tiles if key[0] == href]:
+            del self._tiles[key]
+
     def trim(self) -> None:
         """Forget the tiles that were not used for longest until the rest fits."""
         held = sum(tile.size for tile in self._tiles.values())

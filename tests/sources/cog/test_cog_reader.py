@@ -143,3 +143,41 @@ def test_real_files_give_the_same_bits(shared):
             assert found.tobytes() == expected.tobytes(), file
             read_here += fast.windows
     assert read_here > 50
+
+
+PLAIN_PROFILE = {
+    "dtype": "uint16", "predictor": 2, "compress": "deflate", "blockxsize": 64, "blockysize": 64, "width": 150,
+    "height": 150, "nodata": 0, "pixel": 10.0, "overviews": False,
+}  # fmt: skip
+
+
+def test_a_tile_that_is_not_at_hand_is_never_taken_for_one_that_the_file_leaves_out(tmp_path, monkeypatch):
+    write(tmp_path / "band.tif", PLAIN_PROFILE, 1)
+    monkeypatch.setattr(CogReader, "_keep", lambda *_: None)
+    grid = PatchGrid(epsg=32633, left=LEFT, top=TOP - 500, size=64, resolution=10.0)
+    expected, found, fast = both(str(tmp_path / "band.tif"), grid)
+    assert expected.any()
+    np.testing.assert_array_equal(found, expected)
+    assert dict(fast.left_to_reference) == {"DamagedTileError": 1}
+
+
+@pytest.mark.parametrize("capacity", [1, 64])
+def test_no_tile_outlives_the_file_that_it_was_read_from(tmp_path, capacity):
+    path, other = tmp_path / "band.tif", tmp_path / "other.tif"
+    write(path, PLAIN_PROFILE, 1)
+    write(other, PLAIN_PROFILE, 3)
+    grid = PatchGrid(epsg=32633, left=LEFT, top=TOP - 500, size=64, resolution=10.0)
+    with open_reference(Plain()) as reference:
+        fast = CogReader(Plain(), reference, capacity=capacity)
+        before = fast.read(str(path), grid, resampling="nearest")
+        if capacity == 1:
+            fast.read(str(other), grid, resampling="nearest")
+        else:
+            fast._forget(str(path))
+        write(path, PLAIN_PROFILE, 2)
+        after = fast.read(str(path), grid, resampling="nearest")
+        fast.close()
+    with open_reference(Plain()) as reference:
+        expected = reference.read(str(path), grid, resampling="nearest")
+    assert (before != expected).any()
+    np.testing.assert_array_equal(after, expected)
