@@ -169,7 +169,7 @@ def _build_plan(request: Request, runner: Runner) -> int:
     if isinstance(options.source, ForecastingSource):
         for line in options.source.usage():
             print(f"used by this process, {line}")
-    ledger = finish(request.out, decided, request.recipe, reports)
+    ledger = finish(request.out, load_plan(request.out), request.recipe, reports)
     unfinished = [report for report in reports if report.state != "done"]
     written = Counter(row.modality for row in ledger if row.state == "written")
     print(f"{request.out}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")

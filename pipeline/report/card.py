@@ -25,7 +25,7 @@ REASONS: Mapping[str, str] = {
     "no_pair": "no radar near enough in time to the optical image",
     "too_much_missing": "more of the patch lacks data than the recipe allows",
     "left_out": "the place is in no file, because other images of it are missing",
-    "unreadable": "the scene, or its classification, cannot be read, and no other was tried",
+    "unreadable": "the scene, or its classification, cannot be read, and no other is left that could stand in",
     "empty": "the scene has no valid pixel in the patch",
     "undated_event": "a landslide without a usable date reaches into the patch, so its mask would be wrong",
     "bad_date": "the date is missing, impossible, not YYYY-MM-DD or contradicted by its own interval",
