@@ -16,7 +16,15 @@ from pipeline.layouts import LAYOUTS
 from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
 from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
 from pipeline.pixels.moments import moments_of
-from pipeline.receipts import find_receipt, plan_digest, save_receipt
+from pipeline.receipts import (
+    Attempts,
+    begin_attempt,
+    find_receipt,
+    forget_attempts,
+    note_attempts,
+    plan_digest,
+    save_receipt,
+)
 from pipeline.records import (
     MODALITIES,
     Modality,
@@ -56,22 +64,35 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     back with state `unfinished`: running the shard again is safe. Raises only for bugs, a target that cannot be
     written, and AllowanceError when the source may not be asked any more.
     """
-    digest = plan_digest(shard, recipe)
-    done = find_receipt(options.root, shard, digest)
+    root, digest = options.root, plan_digest(shard, recipe)
+    done = find_receipt(root, shard, digest)
     if done is not None:
+        forget_attempts(root, shard)
         return done
+    before = begin_attempt(root, shard, digest)
     started = time.perf_counter()
     try:
         report = _build(shard, recipe, options, digest)
-    except AllowanceError:
-        raise
     except TransientSourceError as err:
+        tried = before.ended(str(err))
+        note_attempts(root, shard, tried)
+        if isinstance(err, AllowanceError):
+            raise
         logger.warning("%s: unfinished: %s", shard.path, err)
-        return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=str(err))
-    report = replace(report, seconds=round(time.perf_counter() - started, 3))
-    save_receipt(options.root / shard.receipt_path, report)
+        return unfinished(shard.path, digest, str(err), tried)
+    seconds = round(time.perf_counter() - started, 3)
+    report = replace(report, seconds=seconds, attempts=before.count + 1, faults=before.faults)
+    save_receipt(root / shard.receipt_path, report)
+    forget_attempts(root, shard)
     logger.info("%s: %d patches, %d bytes, %.1f s", shard.path, len(shard.samples), report.bytes, report.seconds)
     return report
+
+
+def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardReport:
+    """Return the report of a shard that has no file yet."""
+    return ShardReport(
+        path=path, plan_digest=digest, state="unfinished", error=error, attempts=tried.count, faults=tried.faults
+    )
 
 
 def _build(shard: Shard, recipe: Recipe, options: BuildOptions, digest: str) -> ShardReport:
@@ -143,11 +164,18 @@ def _by_first_scene(rows: Sequence[PlanRow]) -> list[list[PlanRow]]:
 
 def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchReport:
     choice = row.choice
-    if choice is None:
-        return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=row.reason)
-    report = PatchReport(
+    place = PatchReport(
         sample_id=row.sample_id,
         timestep=row.timestep,
+        state="missing",
+        reason=row.reason,
+        first_choice=row.first_choice,
+        first_fault=row.first_fault,
+    )
+    if choice is None:
+        return place
+    report = replace(
+        place,
         state="written",
         acquisition=choice.acquisition,
         scene_ids=tuple(asset.scene_id for asset in choice.assets),

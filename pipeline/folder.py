@@ -22,8 +22,8 @@ _PROVENANCE = TypeAdapter(dict[str, str])
 
 MEMBERS = (
     "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
-    "survey.parquet", "plan.parquet", "ledger.parquet", "frames.parquet", "labels.parquet", "statistics.json",
-    "README.md", "preview.png",
+    "survey.parquet", "plan.parquet", "unreadable.parquet", "ledger.parquet", "frames.parquet", "labels.parquet",
+    "statistics.json", "README.md", "preview.png",
     "all", "train", "val", "test", "receipts", "metadata", "splits",
 )  # fmt: skip
 """Everything that a dataset's folder holds; nothing else in it is ever removed."""

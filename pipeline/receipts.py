@@ -1,8 +1,12 @@
-"""Receipts: what makes a shard done. A file that merely exists proves nothing."""
+"""Receipts: what makes a shard done. A file that merely exists proves nothing.
+
+Until then a note beside the receipt tells how often building the shard was begun, and what ended it each time.
+"""
 
 import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,11 @@ from pipeline.layouts.ssl4eo import file_digest
 from pipeline.records import Recipe, Shard, ShardReport
 
 _REPORT = TypeAdapter(ShardReport)
+
+STOPPED = "stopped before it came to an end"
+"""What a killed attempt leaves: nobody was there to say more."""
+_FAULTS_KEPT = 20
+"""A note names this many of the latest attempts; it counts all."""
 
 
 def plan_digest(shard: Shard, recipe: Recipe) -> str:
@@ -54,8 +63,62 @@ def load_receipt(path: Path) -> ShardReport:
 
 def save_receipt(path: Path, report: ShardReport) -> None:
     """Write one receipt in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     # The bounds of a band without a valid pixel are infinite, which JSON has no number for.
-    temporary.write_bytes(to_json(report, indent=1, inf_nan_mode="strings"))
+    _write(path, to_json(report, indent=1, inf_nan_mode="strings"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """How often building one shard was begun without coming to an end."""
+
+    plan_digest: str = ""
+    """Plan that the attempts were for."""
+    count: int = 0
+    faults: tuple[str, ...] = ()
+    """What ended the latest of them, oldest first."""
+
+    def ended(self, fault: str) -> "Attempts":
+        """Return these attempts and one more."""
+        faults = (*self.faults, fault)[-_FAULTS_KEPT:]
+        return dataclasses.replace(self, count=self.count + 1, faults=faults)
+
+    def explained(self, fault: str) -> "Attempts":
+        """Return these attempts with what ended the last one, which could not say so itself."""
+        return dataclasses.replace(self, faults=(*self.faults[:-1], fault))
+
+
+_ATTEMPTS = TypeAdapter(Attempts)
+
+
+def load_attempts(path: Path) -> Attempts:
+    """Read the note of one shard; none, or one that is damaged, tells of no attempt."""
+    try:
+        return _ATTEMPTS.validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return Attempts()
+
+
+def begin_attempt(root: Path, shard: Shard, digest: str) -> Attempts:
+    """Note that the shard is being built, and return the attempts before at the same plan."""
+    before = load_attempts(root / shard.attempts_path)
+    if before.plan_digest != digest:
+        before = Attempts(plan_digest=digest)
+    note_attempts(root, shard, before.ended(STOPPED))
+    return before
+
+
+def note_attempts(root: Path, shard: Shard, attempts: Attempts) -> None:
+    """Write the note in one step."""
+    _write(root / shard.attempts_path, to_json(attempts))
+
+
+def forget_attempts(root: Path, shard: Shard) -> None:
+    """Remove the note: the receipt tells the rest."""
+    (root / shard.attempts_path).unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
     temporary.replace(path)

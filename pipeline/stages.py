@@ -1,15 +1,15 @@
 """The stages of a dataset after the search: survey, decide, build, finish; each is one call for any driver."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.assemble import BuildOptions, build_shard
-from pipeline.catalog import Decided, read_decided, write_built, write_decided
+from pipeline.assemble import BuildOptions, build_shard, unfinished
+from pipeline.catalog import Decided, read_decided, replanned, write_built, write_decided, write_replanned
 from pipeline.catalog.built import LedgerRow
 from pipeline.cluster import Runner
 from pipeline.errors import RecipeError
@@ -18,8 +18,8 @@ from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
-from pipeline.receipts import plan_digest
-from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport
+from pipeline.receipts import load_attempts, note_attempts, plan_digest
+from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
@@ -210,17 +210,60 @@ def build(
 ) -> list[ShardReport]:
     """Build every shard that is not done; those that a transient fault stopped are tried again a few times.
 
-    One that killed its workers is unfinished, and is not tried again in this run.
+    One that killed its workers is unfinished, and is not tried again in this run. When all are done, images that
+    proved to be of no use are noted in unreadable.parquet, their samples are planned again without them, and the shards
+    that this changes are built again, until everything planned could be read. While a single shard is unfinished
+    nothing is planned again, or the order in which faults come would choose the images. The plan in the folder is the
+    one that was built.
     """
     clear_leftovers(options.root)
-    todo = shards_of(decided, recipe)
-    total, done, reports = len(todo), 0, {}
+    decided = _caught_up(options.root, decided, recipe)
+    shards = shards_of(decided, recipe)
+    reports = _build_shards(shards, recipe, options, runner, progress)
+    while found := _found_unreadable(shards, reports, decided, recipe):
+        decided = replanned(decided, (*decided.unreadable, *found), recipe)
+        write_replanned(options.root, decided)
+        before = {shard.path: shard for shard in shards}
+        shards = shards_of(decided, recipe)
+        changed = [shard for shard in shards if shard != before[shard.path]]
+        logger.warning("%d planned images cannot be used; %d files are built again", len(found), len(changed))
+        reports |= _build_shards(changed, recipe, options, runner, progress)
+    return [reports[path] for path in sorted(reports)]
+
+
+def _caught_up(root: Path, decided: Decided, recipe: Recipe) -> Decided:
+    """Return the plan that follows from what proved unreadable: a run may have ended before it was written."""
+    now = replanned(decided, decided.unreadable, recipe)
+    if now.rows != decided.rows:
+        write_replanned(root, now)
+    return now
+
+
+def _found_unreadable(
+    shards: Sequence[Shard], reports: Mapping[str, ShardReport], decided: Decided, recipe: Recipe
+) -> list[Unreadable]:
+    """Return images that no plan may choose again and that are not known yet; none until every shard is done."""
+    if not recipe.alternates or any(report.state != "done" for report in reports.values()):
+        return []
+    known = set(decided.unreadable)
+    found = (image for shard in shards for image in unreadable_in(shard, reports[shard.path]))
+    return sorted({image for image in found if image not in known})
+
+
+def _build_shards(
+    todo: list[Shard], recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
+) -> dict[str, ShardReport]:
+    """Return the reports of the shards by path, after a few rounds over those that are not done."""
+    total, done = len(todo), 0
+    reports: dict[str, ShardReport] = {}
     deadly: set[str] = set()
 
     def give_up(shard: Shard, problem: str) -> ShardReport:
         deadly.add(shard.path)
-        digest = plan_digest(shard, recipe)
-        return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=f"{shard.path}: {problem}")
+        # The worker began the attempt and could not say what ended it.
+        tried = load_attempts(options.root / shard.attempts_path).explained(problem)
+        note_attempts(options.root, shard, tried)
+        return unfinished(shard.path, plan_digest(shard, recipe), f"{shard.path}: {problem}", tried)
 
     progress(0, total)
     task = partial(build_shard, recipe=recipe, options=_limited_options(options, runner))
@@ -232,7 +275,7 @@ def build(
         todo = [shard for shard in todo if reports[shard.path].state != "done" and shard.path not in deadly]
         if not todo:
             break
-    return [reports[path] for path in sorted(reports)]
+    return reports
 
 
 def _limited(source: AnySource, runner: Runner) -> AnySource:

@@ -1,7 +1,10 @@
-"""The tables that are written before a spectral pixel is read: samples, events, rejected, scenes, survey, plan."""
+"""The tables that are written before a spectral pixel is read: samples, events, rejected, scenes, survey, plan.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+What proves to be of no use while it is read joins unreadable.parquet, and the plan is made again from all of them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +15,11 @@ from pipeline import grid
 from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place
-from pipeline.records import Event, PlanRow, RejectedEvent, Sample, Scene, Score
+from pipeline.plan.replacing import affected_samples
+from pipeline.plan.rows import plan_rows
+from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Unreadable
 
-TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
+UNREADABLE = "unreadable.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,24 @@ class Decided:
     """Where each sample lies, by its id."""
     rejected: tuple[RejectedEvent, ...] = ()
     """Events of the inventory that cannot be used, by id."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """Images that proved to be of no use, ascending; the rows do without them."""
+
+
+def replanned(decided: Decided, unreadable: Iterable[Unreadable], recipe: Recipe) -> Decided:
+    """Return `decided` with the rows that the plan has when `unreadable` is all that proved to be of no use.
+
+    Only samples that lost an image, or had lost one, are planned again; nothing moves to another file or place.
+    """
+    lost = tuple(sorted(set(unreadable)))
+    names = {name for name in affected_samples(decided.rows, lost) if decided.places[name].shard}
+    if not names:
+        return replace(decided, unreadable=lost)
+    samples = [sample for sample in decided.samples if sample.id in names]
+    scores = {(s.sample_id, s.acquisition): s for s in decided.scores if s.sample_id in names}
+    made = {(r.sample_id, r.modality, r.timestep): r for r in plan_rows(samples, decided.scenes, scores, recipe, lost)}
+    rows = tuple(made.get((row.sample_id, row.modality, row.timestep), row) for row in decided.rows)
+    return replace(decided, rows=rows, unreadable=lost)
 
 
 def write_decided(root: Path, decided: Decided) -> None:
@@ -40,6 +63,13 @@ def write_decided(root: Path, decided: Decided) -> None:
     scenes = to_table(decided.scenes, Scene).drop_columns("footprint")
     write_table(root / "scenes.parquet", with_geometry(scenes, [scene.footprint for scene in decided.scenes]))
     write_table(root / "survey.parquet", to_table(decided.scores, Score))
+    write_replanned(root, decided)
+
+
+def write_replanned(root: Path, decided: Decided) -> None:
+    """Write what proved unreadable, and then the plan, which can be made again from it and the other tables."""
+    if decided.unreadable or (root / UNREADABLE).exists():
+        write_table(root / UNREADABLE, to_table(decided.unreadable, Unreadable))
     write_table(root / "plan.parquet", _plan_table(decided))
 
 
@@ -58,7 +88,14 @@ def read_decided(root: Path) -> Decided:
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
         places={sample.id: place for sample, place in zip(records, from_table(samples, Place), strict=True)},
         rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
+        unreadable=tuple(_read_unreadable(root)),
     )
+
+
+def _read_unreadable(root: Path) -> list[Unreadable]:
+    """Return what proved unreadable: nothing in a dataset whose images all could be read."""
+    path = root / UNREADABLE
+    return from_table(read_table(path), Unreadable) if path.exists() else []
 
 
 def _samples_table(decided: Decided) -> pa.Table:

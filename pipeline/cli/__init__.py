@@ -18,13 +18,15 @@ from pipeline.cli.cluster import add_cluster, setting_of
 from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
 from pipeline.cli.publish import add_publish
+from pipeline.cli.status import add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import Runner, open_runner, worker_needs
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
-from pipeline.folder import Existing, Request, check_folder
+from pipeline.folder import Existing, Request, check_folder, read_provenance, read_recipe
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.report import REASONS, missing_counts, rejected_lines
+from pipeline.retry import forget
 from pipeline.search import find
 from pipeline.sources.contract import Forecast, ForecastingSource
 from pipeline.stages import (
@@ -85,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
     add_cluster(demo)
     demo.set_defaults(call=_demo)
+    add_status(commands)
+    add_retry(commands, _retry)
     add_dating(commands, _date)
     add_tools(commands)
     add_export(commands)
@@ -169,7 +173,7 @@ def _build_plan(request: Request, runner: Runner) -> int:
     if isinstance(options.source, ForecastingSource):
         for line in options.source.usage():
             print(f"used by this process, {line}")
-    ledger = finish(request.out, decided, request.recipe, reports)
+    ledger = finish(request.out, load_plan(request.out), request.recipe, reports)
     unfinished = [report for report in reports if report.state != "done"]
     written = Counter(row.modality for row in ledger if row.state == "written")
     print(f"{request.out}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")
@@ -182,6 +186,16 @@ def _build_plan(request: Request, runner: Runner) -> int:
             "the same command with --resume goes on"
         )
     return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    out = options.dataset
+    recipe, provenance = read_recipe(out), read_provenance(out)
+    source = options.source or provenance["source"]
+    request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
+    print(forget(out, options.reason, options.sample))
+    with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
+        return _build_plan(request, runner)
 
 
 def _print_rejected(ledger: Ledger) -> None:

@@ -16,10 +16,11 @@ from pipeline.plan.candidates import (
 )
 from pipeline.plan.labels import label_rows
 from pipeline.plan.policies import Scores, hidden_share, optical_series, radar_series, told_reason
+from pipeline.plan.replacing import Lost, lost_images, stand_ins
 from pipeline.plan.request import Image
 from pipeline.plan.seasons import select_seasons
 from pipeline.plan.windows import Interval, season_windows, widened, windows_of
-from pipeline.records import Choice, Modality, PlanRow, Product, Reason, Recipe, Sample, Scene
+from pipeline.records import MODALITIES, Choice, Modality, PlanRow, Product, Reason, Recipe, Sample, Scene, Unreadable
 
 Offer = Mapping[str, tuple[Candidate, ...]]
 """Candidates by sample id, oldest first."""
@@ -37,10 +38,40 @@ class Frame:
     is_padding: bool = False
 
 
-def plan_rows(samples: Sequence[Sample], scenes: Sequence[Scene], scores: Scores, recipe: Recipe) -> list[PlanRow]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offered:
+    """What could serve one sample, oldest first."""
+
+    optical: Sequence[Candidate]
+    imagery: Mapping[str, Sequence[Candidate] | None]
+    """By modality; None where the source has no scene at all of what the modality asks for."""
+
+    def without(self, lost: Lost) -> "_Offered":
+        """Return what is left when images are of no use."""
+        imagery = {
+            name: None if offer is None else _sound(offer, lost, MODALITIES[name].product)
+            for name, offer in self.imagery.items()
+        }
+        return _Offered(optical=_sound(self.optical, lost, "S2L2A"), imagery=imagery)
+
+
+def _sound(candidates: Sequence[Candidate], lost: Lost, product: Product) -> list[Candidate]:
+    gone = lost.get(product, {})
+    return [candidate for candidate in candidates if candidate.acquisition not in gone]
+
+
+def plan_rows(
+    samples: Sequence[Sample],
+    scenes: Sequence[Scene],
+    scores: Scores,
+    recipe: Recipe,
+    unreadable: Sequence[Unreadable] = (),
+) -> list[PlanRow]:
     """Decide every (sample, modality, timestep), in the order of samples, recipe and time.
 
-    A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows.
+    A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows. What is `unreadable`
+    is not chosen: the next best image stands in, the row says for which one, and where none is left it is missing
+    for the lost image's reason. A Sentinel-2 image that one level lacks serves no other level either.
     """
     offers = {
         modality.name: _offer(samples, scenes, recipe, modality)
@@ -48,19 +79,31 @@ def plan_rows(samples: Sequence[Sample], scenes: Sequence[Scene], scores: Scores
         if modality.product != "LABELS"
     }
     optical = optical_offer(samples, scenes, recipe)
+    lost = lost_images(unreadable)
     rows: list[PlanRow] = []
     for sample in samples:
-        level1c = offers.get("S2L1C")
-        frames = _optical_frames(sample, optical.get(sample.id, ()), level1c, scores, recipe)
-        imagery = {
-            modality.name: _rows(_Task(sample, modality, recipe, scores), frames, offers[modality.name])
-            for modality in recipe.wanted
-            if modality.product != "LABELS"
-        }
+        offered = _Offered(
+            optical=optical.get(sample.id, ()),
+            imagery={name: None if offer is None else offer[sample.id] for name, offer in offers.items()},
+        )
+        imagery = _imagery(sample, offered, scores, recipe)
+        if sample.id in lost:
+            left = _imagery(sample, offered.without(lost[sample.id]), scores, recipe)
+            imagery = {name: stand_ins(first, left[name], lost[sample.id]) for name, first in imagery.items()}
         held = list(chain.from_iterable(imagery.values()))
         for modality in recipe.wanted:
             rows += imagery[modality.name] if modality.name in imagery else label_rows(sample, modality, held)
     return rows
+
+
+def _imagery(sample: Sample, offered: _Offered, scores: Scores, recipe: Recipe) -> dict[str, list[PlanRow]]:
+    """Return the rows of one sample by modality, labels apart."""
+    frames = _optical_frames(sample, offered.optical, offered.imagery.get("S2L1C"), scores, recipe)
+    return {
+        modality.name: _rows(_Task(sample, modality, recipe, scores), frames, offered.imagery[modality.name])
+        for modality in recipe.wanted
+        if modality.product != "LABELS"
+    }
 
 
 def needed_bands(product: Product, recipe: Recipe) -> tuple[str, ...]:
@@ -131,10 +174,9 @@ def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, m
     return find_candidates(samples, serving, lambda sample: within(sample, recipe))
 
 
-def _rows(task: _Task, frames: Sequence[Frame], offer: Offer | None) -> list[PlanRow]:
-    if offer is None:
+def _rows(task: _Task, frames: Sequence[Frame], candidates: Sequence[Candidate] | None) -> list[PlanRow]:
+    if candidates is None:
         return []
-    candidates = offer[task.sample.id]
     if not task.modality.is_series:
         return [_static_row(task, candidates)]
     if task.modality.product == "S1" and task.recipe.seasons is None:
@@ -192,10 +234,14 @@ _ROWS: Mapping[Product, Callable[[_Task, int, Frame, Sequence[Candidate]], PlanR
 
 
 def _optical_frames(
-    sample: Sample, candidates: Sequence[Candidate], level1c: Offer | None, scores: Scores, recipe: Recipe
+    sample: Sample,
+    candidates: Sequence[Candidate],
+    level1c: Sequence[Candidate] | None,
+    scores: Scores,
+    recipe: Recipe,
 ) -> list[Frame]:
     if level1c is not None:
-        candidates = partnered(candidates, level1c[sample.id])
+        candidates = partnered(candidates, level1c)
     if recipe.seasons is not None:
         images = [
             Image(name=c.acquisition, acquired=c.acquired, bad=hidden_share(sample, c, scores, recipe))

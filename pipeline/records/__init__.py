@@ -15,10 +15,12 @@ from pipeline.records.shard import (
     ShardReport,
     ShardSample,
 )
+from pipeline.records.unreadable import UNUSABLE, Unreadable, unreadable_in
 
 __all__ = [
     "MODALITIES",
     "S2_NODATA",
+    "UNUSABLE",
     "AssetRef",
     "Band",
     "Choice",
@@ -39,4 +41,6 @@ __all__ = [
     "Shard",
     "ShardReport",
     "ShardSample",
+    "Unreadable",
+    "unreadable_in",
 ]

@@ -255,7 +255,12 @@ class Recipe(Model):
         description="One patch and time per chunk, zstd 3 bitshuffle; or as published: a file's patches in one chunk "
         "per time, lz4 5 shuffle.",
     )
-    alternates: int = Field(default=3, ge=0, le=50, description="Ranked alternates kept for every choice.")
+    alternates: int = Field(
+        default=3,
+        ge=0,
+        le=50,
+        description="Ranked alternates kept for every choice; 0 replaces no image that proves unreadable.",
+    )
     seed: int = Field(default=42, ge=0, description="Seed of every random draw.")
 
     @model_validator(mode="after")

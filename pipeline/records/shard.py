@@ -31,7 +31,7 @@ class Reason(StrEnum):
     NO_COVERAGE = "no_coverage"
     """The source has no data of this modality at the patch."""
     UNREADABLE = "unreadable"
-    """The planned scene is permanently unreadable."""
+    """The planned scene is permanently unreadable, and none is left that could stand in."""
     LEFT_OUT = "left_out"
     """The place is in no file: other images of it are missing."""
     GAP_TOO_LONG = "gap_too_long"
@@ -101,6 +101,10 @@ class PlanRow:
     """What could serve instead, best first."""
     is_padding: bool = False
     """True where the series was too short and its last image stands here once more."""
+    first_choice: str = ""
+    """Acquisition that the first plan had here and that is not used; empty where the first plan still holds."""
+    first_fault: str = ""
+    """Reason code why it is not; empty where it is itself sound and the series was chosen anew beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,11 @@ class Shard:
         """Path of its receipt inside the dataset."""
         return f"receipts/{self.split}/{self.modality}/{self.name}.json"
 
+    @property
+    def attempts_path(self) -> str:
+        """Path of the note, inside the dataset, that stands for a receipt while the file is not done."""
+        return f"receipts/{self.split}/{self.modality}/{self.name}.attempts"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PatchReport:
@@ -161,6 +170,10 @@ class PatchReport:
     """Share of values without data that were filled from the nearest valid pixel [1]."""
     is_padding: bool = False
     """True where the image is the one before it once more."""
+    first_choice: str = ""
+    """Acquisition that the first plan had here; see `PlanRow`."""
+    first_fault: str = ""
+    """Reason code why that one is not used; see `PlanRow`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,3 +192,7 @@ class ShardReport:
     moments: tuple[Moments, ...] = ()
     """One per band, over valid pixels."""
     error: str = ""
+    attempts: int = 1
+    """How often the building of this file was begun, over all runs."""
+    faults: tuple[str, ...] = ()
+    """What ended the attempts before the last one, oldest first."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.catalog.built import REJECTED, Ledger
 from pipeline.catalog.decided import Decided
-from pipeline.records import S2_NODATA, Recipe, Sample
+from pipeline.records import MODALITIES, S2_NODATA, Recipe, Sample
 from pipeline.sources.earth_engine.parity import notes_on
 
 OPTICAL = ("S2L2A", "S2L1C")
@@ -25,7 +25,7 @@ REASONS: Mapping[str, str] = {
     "no_pair": "no radar near enough in time to the optical image",
     "too_much_missing": "more of the patch lacks data than the recipe allows",
     "left_out": "the place is in no file, because other images of it are missing",
-    "unreadable": "the scene, or its classification, cannot be read, and no other was tried",
+    "unreadable": "the scene, or its classification, cannot be read, and no other is left that could stand in",
     "empty": "the scene has no valid pixel in the patch",
     "undated_event": "a landslide without a usable date reaches into the patch, so its mask would be wrong",
     "bad_date": "the date is missing, impossible, not YYYY-MM-DD or contradicted by its own interval",
@@ -99,6 +99,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "",
         *_missing_lines(ledger),
         "",
+        *_replaced_lines(ledger),
         *_rejected_lines(ledger),
         "## Statistics over valid pixels",
         "",
@@ -200,6 +201,27 @@ def _missing_lines(ledger: Ledger) -> list[str]:
         f"- {modality}: {count} × {reason} ({REASONS.get(reason, 'see ledger.parquet')})"
         for (modality, reason), count in sorted(counts.items())
     ]
+
+
+def replaced_counts(ledger: Ledger) -> Counter[tuple[str, str]]:
+    """Return how many images stand in for one that proved of no use, by modality and reason; labels are no images."""
+    return Counter(
+        (row.modality, row.first_fault or "chosen anew beside one")
+        for row in ledger
+        if row.state == "written" and row.first_choice and MODALITIES[row.modality].product != "LABELS"
+    )
+
+
+def _replaced_lines(ledger: Ledger) -> list[str]:
+    counts = replaced_counts(ledger)
+    if not counts:
+        return []
+    text = (
+        "Images that stand in for one that was planned first and proved of no use when it was read; the ledger has "
+        "both (`acquisition`, `first_choice`), unreadable.parquet what was found."
+    )
+    lines = [f"- {modality}: {count} × {fault}" for (modality, fault), count in sorted(counts.items())]
+    return ["## Replaced images", "", text, "", *lines, ""]
 
 
 def _rejected_lines(ledger: Ledger) -> list[str]:

@@ -1,0 +1,346 @@
+"""An image that cannot be read for good is replaced by the next best one; trouble that passes replaces nothing."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+from support.catalogue import (
+    EVENT,
+    Overpass,
+    Pass,
+    Site,
+    blob,
+    cell_centre,
+    optical_file,
+    radar_file,
+    tiny,
+    write_catalogue,
+    write_inventory,
+)
+from support.orders import Order, shard_digests
+
+from pipeline import stages
+from pipeline.assemble import BuildOptions
+from pipeline.catalog import Decided, read_decided
+from pipeline.cli import main
+from pipeline.cluster import LocalRunner
+from pipeline.errors import TransientSourceError
+from pipeline.folder import read_recipe
+from pipeline.receipts import STOPPED, load_attempts, load_receipt
+from pipeline.records import ShardReport
+from pipeline.sources import open_source
+from pipeline.validate import validate
+
+FAR, BEFORE, AFTER, LATE = (Overpass(day=day, baseline="04.00" if day > 0 else "03.01") for day in (-20, -10, 10, 20))
+NEAR, SPARE = Pass(day=-5), Pass(day=9)
+CELLS = ((1252, 15934), (1251, 15934))
+TILE = "T33TVM"
+SITE = replace(tiny(32633, *cell_centre(*CELLS[0])), overpasses=(FAR, BEFORE, AFTER, LATE), passes=(NEAR, SPARE))
+OVERRIDES = (
+    "patch_size=32", "series_length=2", "window={before: 40, after: 40}", "places.negatives=0", "samples_per_shard=1",
+    "modalities=[S2L2A, SCL, S1ASC, MASK, MASK_SERIES]", "bands={S2L2A: [B02, B05]}", "places.columns.id=slide",
+)  # fmt: skip
+SERIES = ("S2L2A", "SCL", "MASK_SERIES")
+
+
+def order_of(folder: Path, site: Site = SITE) -> Order:
+    """Two slides in neighbouring cells of a small site."""
+    rings = [blob(*cell_centre(*cell)) for cell in CELLS]
+    places = write_inventory(folder / "places.geojson", rings, epsg=site.epsg, dates=[f"{EVENT:%Y-%m-%d}"] * 2)
+    return Order(catalogue=write_catalogue(folder / "stac", site), places=places, overrides=OVERRIDES)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Order:
+    return order_of(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def order(whole: Order, tmp_path: Path) -> Order:
+    """The same order on a catalogue of its own, to break."""
+    shutil.copytree(whole.catalogue.parent, tmp_path / "stac")
+    return replace(whole, catalogue=tmp_path / "stac" / whole.catalogue.name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole: Order, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole.build(tmp_path_factory.mktemp("undisturbed") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def without_after(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Digests of the dataset of a catalogue that never had the image after the event."""
+    folder = tmp_path_factory.mktemp("without")
+    site = replace(SITE, overpasses=(FAR, BEFORE, LATE))
+    return shard_digests(order_of(folder, site).build(folder / "dataset"))
+
+
+def optical(order: Order, overpass: Overpass, band: str = "B05") -> Path:
+    return optical_file(order.catalogue, TILE, overpass, band)
+
+
+def planned(order: Order, out: Path) -> Path:
+    assert main(order.arguments(out, command="plan")) == 0
+    return out
+
+
+def ledger_of(root: Path) -> list[dict[str, object]]:
+    return [row for row in pq.read_table(root / "ledger.parquet").to_pylist() if row["sample_id"]]
+
+
+def days(root: Path, modality: str) -> dict[str, list[object]]:
+    """Sample to the days after the event of its images, or the reasons of its gaps, in the order of the files."""
+    held: dict[str, list[object]] = {}
+    for row in read_decided(root).rows:
+        if row.modality == modality:
+            day = (row.choice.acquired - EVENT).days if row.choice else row.reason
+            held.setdefault(row.sample_id, []).append(day)
+    return held
+
+
+def delete(file: Path) -> None:
+    file.unlink()
+
+
+def garble(file: Path) -> None:
+    file.write_bytes(b"\0" * 4096)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def take_projection(file: Path) -> None:
+    with rasterio.open(file) as raster:
+        values, dtype = raster.read(1), raster.dtypes[0]
+    height, width = values.shape
+    with rasterio.open(file, "w", driver="GTiff", width=width, height=height, count=1, dtype=dtype) as raster:
+        raster.write(values, 1)
+
+
+@pytest.mark.parametrize("breakage", [delete, garble, cut, take_projection])
+def test_the_next_best_image_stands_in_as_if_the_broken_one_had_never_been(
+    order: Order, without_after: dict[str, str], tmp_path: Path, breakage: Callable[[Path], None]
+) -> None:
+    out = planned(order, tmp_path / "dataset")
+    breakage(optical(order, AFTER))
+    order.build(out, "--resume")
+    assert shard_digests(out) == without_after
+    for modality in SERIES:
+        assert set(map(tuple, days(out, modality).values())) == {(-10, 20)}
+    assert validate(out) == []
+
+
+def test_ledger_receipts_card_and_a_table_say_what_was_replaced_and_why(order: Order, tmp_path: Path) -> None:
+    out = planned(order, tmp_path / "dataset")
+    first = {row.sample_id: row.choice for row in read_decided(out).rows if (row.modality, row.timestep) == ("SCL", 1)}
+    optical(order, AFTER).unlink()
+    order.build(out, "--resume")
+    gone = pq.read_table(out / "unreadable.parquet").to_pylist()
+    assert [(row["sample_id"], row["product"], row["modality"], row["reason"]) for row in gone] == [
+        (name, "S2L2A", "S2L2A", "unreadable") for name in sorted(first)
+    ]
+    assert {row["acquisition"] for row in gone} == {choice.acquisition for choice in first.values()}
+    assert all("B05.tif cannot be read" in row["detail"] for row in gone)
+    for row in ledger_of(out):
+        replaced = row["modality"] in SERIES and row["timestep"] == 1
+        assert row["state"] == "written"
+        assert row["first_choice"] == (first[row["sample_id"]].acquisition if replaced else "")
+        assert row["first_fault"] == ("unreadable" if replaced else "")
+        assert ("cannot be read" in row["detail"]) == replaced
+    receipts = [load_receipt(path) for path in (out / "receipts").rglob("S2L2A/*.json")]
+    assert [[patch.first_fault for patch in receipt.patches] for receipt in receipts] == [["", "unreadable"]] * 2
+    assert "- S2L2A: 2 × unreadable" in (out / "README.md").read_text().split("## Replaced images")[1]
+
+
+def test_only_what_changes_is_built_again(order: Order, tmp_path: Path) -> None:
+    out = planned(order, tmp_path / "dataset")
+    optical(order, AFTER).unlink()
+    built: list[str] = []
+    build_again(out, order, lambda href: href, built.append)
+    counts = {name: built.count(name) for name in set(built)}
+    assert {name for name, count in counts.items() if count == 2} == {
+        name for name in counts if name.split("/")[1] in SERIES
+    }
+    assert set(counts.values()) == {1, 2}
+
+
+def build_again(
+    out: Path, order: Order, sign: Callable[[str], str], seen: Callable[[str], object] = lambda _: None
+) -> list[ShardReport]:
+    """Build in this process from a source that opens what `sign` lets it open."""
+
+    class Watched(LocalRunner):
+        def run(self, function, items, **_: object) -> Iterator:
+            for item in items:
+                seen(item.path)
+                yield function(item)
+
+    recipe = read_recipe(out)
+    source = open_source(str(order.catalogue), recipe.collections)
+
+    class Signing:
+        def sign(self, href: str) -> str:
+            return sign(source.sign(href))
+
+        def gdal_env(self) -> dict[str, object]:
+            return dict(source.gdal_env())
+
+    options = BuildOptions(root=out, source=Signing(), threads=1)
+    return stages.build(stages.load_plan(out), recipe, options, Watched(), lambda *_: None)
+
+
+def test_two_images_can_be_lost_one_after_the_other_and_then_the_place_stays_empty(
+    order: Order, tmp_path: Path
+) -> None:
+    out = planned(order, tmp_path / "dataset")
+    for overpass in (AFTER, LATE, FAR):
+        optical(order, overpass).unlink()
+    order.build(out, "--resume")
+    # An image from before the event does not fill a place that is kept for one after it, and is not even read.
+    for modality in SERIES:
+        assert set(map(tuple, days(out, modality).values())) == {(-10, "unreadable")}
+    rows = [row for row in ledger_of(out) if row["modality"] in SERIES and row["timestep"] == 1]
+    assert {(row["state"], row["reason"]) for row in rows} == {("missing", "unreadable")}
+    assert len(pq.read_table(out / "unreadable.parquet")) == 4
+    assert set(map(tuple, days(out, "S1ASC").values())) == {(-5, 9)}
+    assert validate(out) == []
+
+
+def test_radar_that_turns_out_empty_over_one_patch_is_replaced_there_alone(order: Order, tmp_path: Path) -> None:
+    order = order.with_overrides("series_length=1")
+    out = planned(order, tmp_path / "dataset")
+    assert set(map(tuple, days(out, "S1ASC").values())) == {(-5,)}
+    border = cell_centre(*CELLS[0])[0] - 160.0
+    for frame in (0, 1):
+        for band in ("vv", "vh"):
+            path = radar_file(order.catalogue, NEAR, frame, band)
+            with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as raster:
+                values = raster.read(1)
+                values[:, : round((border - raster.transform.c) / 10)] = np.float32(raster.nodata)
+                raster.write(values, 1)
+    order.build(out, "--resume")
+    samples = {sample.id: sample.lattice_x for sample in read_decided(out).samples}
+    found = {samples[name]: held for name, held in days(out, "S1ASC").items()}
+    assert found == {1252: [-5], 1251: [9]}
+    (gone,) = read_decided(out).unreadable
+    assert (samples[gone.sample_id], gone.reason) == (1251, "empty")
+    assert validate(out) == []
+
+
+def test_without_alternates_the_place_stays_empty(order: Order, undisturbed: Path, tmp_path: Path) -> None:
+    order = order.with_overrides("alternates=0")
+    out = planned(order, tmp_path / "dataset")
+    optical(order, AFTER).unlink()
+    order.build(out, "--resume")
+    assert not (out / "unreadable.parquet").exists()
+    assert {(row["modality"], row["reason"]) for row in ledger_of(out) if row["state"] == "missing"} == {
+        ("S2L2A", "unreadable")
+    }
+    expected = {path: digest for path, digest in shard_digests(undisturbed).items() if "/S2L2A/" not in path}
+    assert expected.items() <= shard_digests(out).items()
+
+
+def test_a_whole_catalogue_needs_no_such_table(undisturbed: Path) -> None:
+    assert not (undisturbed / "unreadable.parquet").exists()
+    assert {row["attempts"] for row in ledger_of(undisturbed)} == {1}
+    assert not list(undisturbed.rglob("*.attempts"))
+    assert "## Replaced images" not in (undisturbed / "README.md").read_text()
+
+
+class StoppedError(BaseException):
+    """Stands for SIGKILL: nothing after it is run."""
+
+
+def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End the run when the table of unreadable images is written and the plan is not."""
+
+    def half(root: Path, decided: Decided) -> None:
+        plan = (root / "plan.parquet").read_bytes()
+        write(root, decided)
+        (root / "plan.parquet").write_bytes(plan)
+        raise StoppedError
+
+    write = stages.write_replanned
+    monkeypatch.setattr(stages, "write_replanned", half)
+
+
+def stop_after_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then_stop(root: Path, decided: Decided) -> None:
+        write(root, decided)
+        raise StoppedError
+
+    write = stages.write_replanned
+    monkeypatch.setattr(stages, "write_replanned", then_stop)
+
+
+def stop_within_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End the run while the third file of the second round is put together."""
+    seen: list[str] = []
+
+    def until(shard, *arguments):
+        seen.append(shard.path)
+        if seen.count(shard.path) == 2 and len(seen) - len(set(seen)) == 3:
+            raise StoppedError
+        return paint(shard, *arguments)
+
+    paint = stages.build_shard.__globals__["_build"]
+    monkeypatch.setitem(stages.build_shard.__globals__, "_build", until)
+
+
+@pytest.mark.parametrize("stop", [stop_before_the_plan, stop_after_the_plan, stop_within_a_file])
+def test_wherever_a_run_is_killed_it_goes_on_to_the_same_bytes(
+    order: Order, without_after: dict[str, str], tmp_path: Path, stop: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    out = planned(order, tmp_path / "dataset")
+    optical(order, AFTER).unlink()
+    shutil.copytree(out, tmp_path / "whole run")
+    order.build(tmp_path / "whole run", "--resume")
+    with pytest.MonkeyPatch.context() as patched:
+        stop(patched)
+        with pytest.raises(StoppedError):
+            build_again(out, order, lambda href: href)
+    order.build(out, "--resume")
+    assert shard_digests(out) == without_after
+    for table in ("unreadable.parquet", "plan.parquet", "frames.parquet", "labels.parquet"):
+        assert (out / table).read_bytes() == (tmp_path / "whole run" / table).read_bytes(), table
+    again = [row["attempts"] for row in ledger_of(out) if row["faults"] == [STOPPED]]
+    assert set(again) <= {2}
+    assert bool(again) == (stop is stop_within_a_file)
+    assert validate(out) == []
+
+
+def test_while_one_file_is_unfinished_nothing_is_replaced_and_its_attempts_are_counted(
+    order: Order, without_after: dict[str, str], tmp_path: Path
+) -> None:
+    out = planned(order, tmp_path / "dataset")
+    optical(order, AFTER).unlink()
+
+    def throttled(href: str) -> str:
+        if href.endswith("vh.tif"):
+            raise TransientSourceError("radar could not be read now: HTTP response code: 503")
+        return href
+
+    reports = build_again(out, order, throttled)
+    open_reports = [report for report in reports if report.state != "done"]
+    assert {report.path.split("/")[1] for report in open_reports} == {"S1ASC"}
+    assert not (out / "unreadable.parquet").exists()
+    assert set(map(tuple, days(out, "S2L2A").values())) == {(-10, 10)}
+    for report in open_reports:
+        note = load_attempts(out / "receipts" / f"{report.path.removesuffix('.zarr.zip')}.attempts")
+        assert (note.count, note.faults) == (3, ("radar could not be read now: HTTP response code: 503",) * 3)
+        assert (report.attempts, report.faults) == (note.count, note.faults)
+    order.build(out, "--resume")
+    assert shard_digests(out) == without_after
+    receipts = [load_receipt(path) for path in (out / "receipts").rglob("S1ASC/*.json")]
+    assert {(receipt.attempts, len(receipt.faults)) for receipt in receipts} == {(4, 3)}
+    named = {(row["attempts"], len(row["faults"])) for row in ledger_of(out) if row["modality"] == "S1ASC"}
+    assert named == {(4, 3)}
+    assert not list(out.rglob("*.attempts"))
+    assert json.loads((out / "statistics.json").read_text())
