@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import AllowanceError, SourceError, TransientSourceError
-from pipeline.layouts import LAYOUTS
 from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
 from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
 from pipeline.pixels.moments import moments_of
-from pipeline.receipts import find_receipt, plan_digest, save_receipt
+from pipeline.receipts import plan_digest
 from pipeline.records import (
     MODALITIES,
     Modality,
@@ -30,6 +29,7 @@ from pipeline.records import (
 from pipeline.sources.earth_engine.parity import attributes_of
 from pipeline.sources.reading import open_reader
 from pipeline.sources.window import Signer
+from pipeline.targets import Target, target_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class BuildOptions:
     root: Path
     """The dataset's folder."""
     source: Signer
+    store: str = ""
+    """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
     threads: int = 8
     """Scenes read at the same time."""
 
@@ -53,39 +55,46 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     """Build one file and its receipt, or return the receipt of a file that is already whole.
 
     Expected failures (gaps, unreadable scenes) are in the report. A transient fault leaves no file behind and comes
-    back with state `unfinished`: running the shard again is safe. Raises only for bugs, a target that cannot be
-    written, and AllowanceError when the source may not be asked any more.
+    back with state `unfinished`: running the shard again is safe.
+
+    Raises
+    ------
+    TargetError
+        The dataset's place cannot be written.
+    AllowanceError
+        The source may not be asked any more.
     """
     digest = plan_digest(shard, recipe)
-    done = find_receipt(options.root, shard, digest)
-    if done is not None:
-        return done
-    started = time.perf_counter()
+    target = target_of(options.root, options.store)
     try:
-        report = _build(shard, recipe, options, digest)
+        done = target.find(shard, digest)
+        if done is not None:
+            return done
+        started = time.perf_counter()
+        report = _build(shard, recipe, options, target, digest)
+        report = replace(report, seconds=round(time.perf_counter() - started, 3))
+        target.accept(shard, report)
     except AllowanceError:
         raise
     except TransientSourceError as err:
         logger.warning("%s: unfinished: %s", shard.path, err)
         return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=str(err))
-    report = replace(report, seconds=round(time.perf_counter() - started, 3))
-    save_receipt(options.root / shard.receipt_path, report)
     logger.info("%s: %d patches, %d bytes, %.1f s", shard.path, len(shard.samples), report.bytes, report.seconds)
     return report
 
 
-def _build(shard: Shard, recipe: Recipe, options: BuildOptions, digest: str) -> ShardReport:
+def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, digest: str) -> ShardReport:
     canvas = _blank(shard)
     reports = _paint(canvas, shard, recipe, options)
-    write = LAYOUTS[recipe.layout].write
-    sha256, size = write(options.root / shard.path, _content(canvas, shard, recipe, reports))
+    stored = target.write(shard, recipe.layout, _content(canvas, shard, recipe, reports))
     nodata = canvas.modality.nodata
     return ShardReport(
         path=shard.path,
         plan_digest=digest,
         state="done",
-        sha256=sha256,
-        bytes=size,
+        sha256=stored.sha256,
+        etag=stored.etag,
+        bytes=stored.bytes,
         patches=reports,
         moments=tuple(moments_of(canvas.bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))),
     )

@@ -46,16 +46,29 @@ def find_receipt(root: Path, shard: Shard, digest: str) -> ShardReport | None:
 
 def load_receipt(path: Path) -> ShardReport:
     """Read one receipt; raises LayoutError when it is damaged."""
+    return parse_receipt(path.read_bytes(), str(path))
+
+
+def parse_receipt(text: bytes, where: str) -> ShardReport:
+    """Return the receipt that JSON holds; raises LayoutError when it is damaged."""
     try:
-        return _REPORT.validate_json(path.read_bytes())
+        return _REPORT.validate_json(text)
     except ValueError as err:
-        raise LayoutError(f"receipt {path} is damaged; build again with --resume") from err
+        raise LayoutError(f"receipt {where} is damaged; build again with --resume") from err
 
 
 def save_receipt(path: Path, report: ShardReport) -> None:
     """Write one receipt in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(receipt_text(report))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def receipt_text(report: ShardReport) -> bytes:
+    """Return a receipt as JSON."""
     # The bounds of a band without a valid pixel are infinite, which JSON has no number for.
-    temporary.write_bytes(to_json(report, indent=1, inf_nan_mode="strings"))
-    temporary.replace(path)
+    return to_json(report, indent=1, inf_nan_mode="strings")

@@ -13,7 +13,7 @@ from pipeline.catalog import Decided, read_decided, write_built, write_decided
 from pipeline.catalog.built import LedgerRow
 from pipeline.cluster import Runner
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, clear_leftovers, start_folder
+from pipeline.folder import Request, clear_leftovers, start_folder, writing
 from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.policies import is_measured
@@ -146,8 +146,9 @@ def _left_out(row: PlanRow, reason: str) -> PlanRow:
 
 def save_plan(request: Request, decided: Decided) -> None:
     """Write recipe, provenance and the decided tables; what an earlier dataset left in the folder goes."""
-    start_folder(request)
-    write_decided(request.out, decided)
+    with writing(request.out):
+        start_folder(request)
+        write_decided(request.out, decided)
 
 
 def load_plan(root: Path) -> Decided:
@@ -255,9 +256,10 @@ def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:
     """Write ledger, metadata, statistics, preview and card; returns the ledger."""
     shards = shards_of(decided, recipe)
-    ledger, statistics = write_built(root, decided, shards, reports)
-    write_preview(root, decided, shards)
-    write_card(root, recipe, ledger, decided, statistics)
+    with writing(root):
+        ledger, statistics = write_built(root, decided, shards, reports)
+        write_preview(root, decided, shards)
+        write_card(root, recipe, ledger, decided, statistics)
     return ledger
 
 
