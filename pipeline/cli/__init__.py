@@ -21,7 +21,7 @@ from pipeline.cli.export import add_export
 from pipeline.cli.lock import add_locks
 from pipeline.cli.publish import add_publish
 from pipeline.cli.tools import add_overrides, add_tools
-from pipeline.cluster import Runner, open_runner, worker_needs
+from pipeline.cluster import Runner, open_runner, worker_bound, worker_needs
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import Existing, Request, check_folder
@@ -167,15 +167,16 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
         save_plan(request, decide(found, scores, request.recipe))
         mirror.push()
     decided = load_plan(request.out)
-    _print_cost(cost_of(decided, request.recipe))
+    _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe))
     _print_forecast(forecast_of(decided, request.recipe, connect(request)))
 
 
-def _print_cost(cost: Cost) -> None:
+def _print_cost(cost: Cost, memory: int) -> None:
     left_out = f" ({cost.left_out} left out)" if cost.left_out else ""
     print(
         f"{cost.patches} patches{left_out} in {cost.shards} files; {cost.windows} windows to read, "
-        f"{cost.read_bytes / 1e6:.1f} MB of pixels; {cost.stored_bytes / 1e6:.1f} MB before compression"
+        f"{cost.read_bytes / 1e6:.1f} MB of pixels; {cost.stored_bytes / 1e6:.1f} MB before compression; "
+        f"at most {memory / 1e9:.1f} GB of memory a worker"
     )
 
 

@@ -41,19 +41,20 @@ class PixelDifference:
 
     @property
     def is_same(self) -> bool:
-        """True when all values are the same; other bytes around the same values are said but do not count."""
-        return not (self.only_in_a or self.only_in_b or self.differing_patches or self.note)
+        """True when both have the same files, byte for byte: attributes and masks count, too."""
+        return not (self.only_in_a or self.only_in_b) and self.identical_files == self.files
 
     def __str__(self) -> str:
         parts = [f"{self.identical_files} of {self.files} files identical"]
         parts += [f"{count} files only in {name}" for name, count in self._single() if count]
         if self.differing_patches:
+            most = f"by at most {self.max_difference:g}" if self.max_difference else "between data and no data"
             parts.append(
-                f"{self.differing_patches} of {self.patches} images differ, by at most {self.max_difference:g}, "
-                f"in {self.differing_share:.2%} of their values"
+                f"{self.differing_patches} of {self.patches} images differ, {most}, in {self.differing_share:.2%} of "
+                "their values"
             )
-        elif self.identical_files < self.files:
-            parts.append(f"all {self.patches} images have the same values")
+        elif not self.is_same and self.patches:
+            parts.append(f"all {self.patches} images that both have are the same: masks, names or packing differ")
         return "; ".join([*parts, *([self.note] if self.note else [])])
 
     def _single(self) -> Sequence[tuple[str, int]]:
