@@ -8,7 +8,6 @@ builds one S2L2A file in a process of its own from tiled GeoTIFFs of noise, whic
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -110,16 +109,22 @@ def make_shard(recipe: Recipe, folder: Path) -> Shard:
     )  # fmt: skip
 
 
+def peak_memory() -> int:
+    """Return the most memory that this process ever held [bytes]; getrusage would count its parent's, too."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])
+
+
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Build in this process, which did nothing else before."""
     recipe = recipe_of(options)
     shard = SHARD.validate_json((folder / "shard.json").read_bytes())
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = peak_memory()
     started = time.perf_counter()
     report = build_shard(shard, recipe, BuildOptions(root=folder / "out", source=Files()))
     if report.state != "done" or any(patch.state != "written" for patch in report.patches):
         raise RuntimeError(f"not every patch was written: {report.error}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     return {
         "peak": peak,
         "before": before,

@@ -61,7 +61,7 @@ def test_writing_a_file_takes_no_more_than_estimated_nor_much_less(store: str, t
     assert before <= module.PROCESS_BYTES
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counts ru_maxrss in kilobytes")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_building_a_file_stays_within_the_bound_that_the_plan_states() -> None:
     spec = importlib.util.spec_from_file_location("memory", BENCHMARKS / "memory.py")
     assert spec is not None
