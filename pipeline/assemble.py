@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import AllowanceError, SourceError, TransientSourceError
-from pipeline.layouts import LAYOUTS
 from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
 from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
 from pipeline.pixels.moments import moments_of
-from pipeline.receipts import (
-    Attempts,
-    begin_attempt,
-    find_receipt,
-    forget_attempts,
-    note_attempts,
-    plan_digest,
-    save_receipt,
-)
+from pipeline.receipts import STOPPED, Attempts, plan_digest
 from pipeline.records import (
     MODALITIES,
     Modality,
@@ -38,6 +30,7 @@ from pipeline.records import (
 from pipeline.sources.earth_engine.parity import attributes_of
 from pipeline.sources.reading import open_reader
 from pipeline.sources.window import Signer
+from pipeline.targets import Target, target_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +46,8 @@ class BuildOptions:
     root: Path
     """The dataset's folder."""
     source: Signer
+    store: str = ""
+    """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
     threads: int = 8
     """Scenes read at the same time."""
 
@@ -61,31 +56,49 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     """Build one file and its receipt, or return the receipt of a file that is already whole.
 
     Expected failures (gaps, unreadable scenes) are in the report. A transient fault leaves no file behind and comes
-    back with state `unfinished`: running the shard again is safe. Raises only for bugs, a target that cannot be
-    written, and AllowanceError when the source may not be asked any more.
+    back with state `unfinished`: running the shard again is safe.
+
+    Raises
+    ------
+    TargetError
+        The dataset's place cannot be written.
+    AllowanceError
+        The source may not be asked any more.
     """
-    root, digest = options.root, plan_digest(shard, recipe)
-    done = find_receipt(root, shard, digest)
-    if done is not None:
-        forget_attempts(root, shard)
-        return done
-    before = begin_attempt(root, shard, digest)
-    started = time.perf_counter()
+    digest = plan_digest(shard, recipe)
+    target = target_of(options.root, options.store)
+    before = Attempts(plan_digest=digest)
     try:
-        report = _build(shard, recipe, options, digest)
+        done = target.find(shard, digest)
+        if done is not None:
+            target.forget(shard)
+            return done
+        before = _begin(target, shard, digest)
+        started = time.perf_counter()
+        report = _build(shard, recipe, options, target, digest)
+        seconds = round(time.perf_counter() - started, 3)
+        report = replace(report, seconds=seconds, attempts=before.count + 1, faults=before.faults)
+        target.accept(shard, report)
+        target.forget(shard)
     except TransientSourceError as err:
         tried = before.ended(str(err))
-        note_attempts(root, shard, tried)
+        with suppress(TransientSourceError):
+            target.note(shard, tried)
         if isinstance(err, AllowanceError):
             raise
         logger.warning("%s: unfinished: %s", shard.path, err)
         return unfinished(shard.path, digest, str(err), tried)
-    seconds = round(time.perf_counter() - started, 3)
-    report = replace(report, seconds=seconds, attempts=before.count + 1, faults=before.faults)
-    save_receipt(root / shard.receipt_path, report)
-    forget_attempts(root, shard)
     logger.info("%s: %d patches, %d bytes, %.1f s", shard.path, len(shard.samples), report.bytes, report.seconds)
     return report
+
+
+def _begin(target: Target, shard: Shard, digest: str) -> Attempts:
+    """Note that the shard is being built, and return the attempts before at the same plan."""
+    before = target.attempts(shard)
+    if before.plan_digest != digest:
+        before = Attempts(plan_digest=digest)
+    target.note(shard, before.ended(STOPPED))
+    return before
 
 
 def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardReport:
@@ -95,18 +108,18 @@ def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardRepo
     )
 
 
-def _build(shard: Shard, recipe: Recipe, options: BuildOptions, digest: str) -> ShardReport:
+def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, digest: str) -> ShardReport:
     canvas = _blank(shard)
     reports = _paint(canvas, shard, recipe, options)
-    write = LAYOUTS[recipe.layout].write
-    sha256, size = write(options.root / shard.path, _content(canvas, shard, recipe, reports))
+    stored = target.write(shard, recipe.layout, _content(canvas, shard, recipe, reports))
     nodata = canvas.modality.nodata
     return ShardReport(
         path=shard.path,
         plan_digest=digest,
         state="done",
-        sha256=sha256,
-        bytes=size,
+        sha256=stored.sha256,
+        etag=stored.etag,
+        bytes=stored.bytes,
         patches=reports,
         moments=tuple(moments_of(canvas.bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))),
     )

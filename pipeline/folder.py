@@ -1,9 +1,12 @@
 """The dataset's folder: whose it is, whether it may be written, and what it was made from."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +14,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from pipeline import __version__
-from pipeline.errors import LayoutError, RecipeError
+from pipeline.errors import LayoutError, RecipeError, TargetError
 from pipeline.recipes import load_recipe, recipe_to_yaml
 from pipeline.records import Recipe
 
@@ -23,10 +26,42 @@ _PROVENANCE = TypeAdapter(dict[str, str])
 MEMBERS = (
     "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
     "survey.parquet", "plan.parquet", "unreadable.parquet", "ledger.parquet", "frames.parquet", "labels.parquet",
-    "statistics.json", "README.md", "preview.png",
+    "statistics.json", "README.md", "preview.png", "lock.zip",
     "all", "train", "val", "test", "receipts", "metadata", "splits",
 )  # fmt: skip
 """Everything that a dataset's folder holds; nothing else in it is ever removed."""
+
+
+_UNWRITABLE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of the quota",
+    errno.EFBIG: "the file system takes no such file: lower samples_per_shard",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "ask for leave to write there",
+    errno.EPERM: "ask for leave to write there",
+}
+"""What to do where a dataset cannot be written, by the system's reason."""
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Say in one line that the dataset in `root` cannot be written, and why.
+
+    Raises
+    ------
+    TargetError
+        Disk or quota are full, or it may not be written; every other error passes.
+    """
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in _UNWRITABLE:
+            raise
+        advice = _UNWRITABLE[err.errno]
+        raise TargetError(
+            f"{root} cannot be written: {os.strerror(err.errno)}; {advice}; what is built is kept: the same command "
+            "with --resume goes on"
+        ) from err
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +116,18 @@ def start_folder(request: Request) -> None:
     """Make the folder the request's own: what an earlier dataset left in it is removed."""
     clear_folder(request.out)
     request.out.mkdir(parents=True, exist_ok=True)
-    (request.out / "recipe.yaml").write_text(recipe_to_yaml(request.recipe), encoding="utf-8")
-    text = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
-    (request.out / "provenance.json").write_text(text, encoding="utf-8")
+    provenance = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
+    parts = {"recipe.yaml": recipe_to_yaml(request.recipe), "provenance.json": provenance}
+    temporary = {name: request.out / f".{name}.tmp" for name in parts}
+    try:
+        # Both are whole before either shows: on a full disk the folder is not half somebody's.
+        for name, text in parts.items():
+            temporary[name].write_text(text, encoding="utf-8")
+        for name, file in temporary.items():
+            file.replace(request.out / name)
+    finally:
+        for file in temporary.values():
+            file.unlink(missing_ok=True)
 
 
 def clear_folder(out: Path) -> None:
@@ -121,22 +165,23 @@ def read_provenance(root: Path) -> dict[str, str]:
 
 
 def _difference(request: Request) -> str:
-    before = _flat(read_recipe(request.out).model_dump(mode="json"))
-    now = _flat(request.recipe.model_dump(mode="json"))
+    before = flat(read_recipe(request.out).model_dump(mode="json"))
+    now = flat(request.recipe.model_dump(mode="json"))
     held, asked = read_provenance(request.out), request.provenance
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     changed += [key for key in ("source", "places_sha256") if held.get(key) != asked[key]]
     return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} differ" if changed else ""
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping by dotted keys."""
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            leaves |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            leaves[f"{prefix}{key}"] = value
+    return leaves
 
 
 def _resolved(source: str) -> str:

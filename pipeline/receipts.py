@@ -55,16 +55,26 @@ def find_receipt(root: Path, shard: Shard, digest: str) -> ShardReport | None:
 
 def load_receipt(path: Path) -> ShardReport:
     """Read one receipt; raises LayoutError when it is damaged."""
+    return parse_receipt(path.read_bytes(), str(path))
+
+
+def parse_receipt(text: bytes, where: str) -> ShardReport:
+    """Return the receipt that JSON holds; raises LayoutError when it is damaged."""
     try:
-        return _REPORT.validate_json(path.read_bytes())
+        return _REPORT.validate_json(text)
     except ValueError as err:
-        raise LayoutError(f"receipt {path} is damaged; build again with --resume") from err
+        raise LayoutError(f"receipt {where} is damaged; build again with --resume") from err
 
 
 def save_receipt(path: Path, report: ShardReport) -> None:
     """Write one receipt in one step."""
+    write_whole(path, receipt_text(report))
+
+
+def receipt_text(report: ShardReport) -> bytes:
+    """Return a receipt as JSON."""
     # The bounds of a band without a valid pixel are infinite, which JSON has no number for.
-    _write(path, to_json(report, indent=1, inf_nan_mode="strings"))
+    return to_json(report, indent=1, inf_nan_mode="strings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,32 +103,30 @@ _ATTEMPTS = TypeAdapter(Attempts)
 def load_attempts(path: Path) -> Attempts:
     """Read the note of one shard; none, or one that is damaged, tells of no attempt."""
     try:
-        return _ATTEMPTS.validate_json(path.read_bytes())
-    except (OSError, ValueError):
+        return parse_attempts(path.read_bytes())
+    except OSError:
         return Attempts()
 
 
-def begin_attempt(root: Path, shard: Shard, digest: str) -> Attempts:
-    """Note that the shard is being built, and return the attempts before at the same plan."""
-    before = load_attempts(root / shard.attempts_path)
-    if before.plan_digest != digest:
-        before = Attempts(plan_digest=digest)
-    note_attempts(root, shard, before.ended(STOPPED))
-    return before
+def parse_attempts(text: bytes) -> Attempts:
+    """Return the note that JSON holds; one that is damaged tells of no attempt."""
+    try:
+        return _ATTEMPTS.validate_json(text)
+    except ValueError:
+        return Attempts()
 
 
-def note_attempts(root: Path, shard: Shard, attempts: Attempts) -> None:
-    """Write the note in one step."""
-    _write(root / shard.attempts_path, to_json(attempts))
+def attempts_text(attempts: Attempts) -> bytes:
+    """Return a note as JSON."""
+    return to_json(attempts)
 
 
-def forget_attempts(root: Path, shard: Shard) -> None:
-    """Remove the note: the receipt tells the rest."""
-    (root / shard.attempts_path).unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -13,12 +13,12 @@ from pipeline.catalog import Decided, read_decided, replanned, write_built, writ
 from pipeline.catalog.built import LedgerRow
 from pipeline.cluster import Runner
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, clear_leftovers, start_folder
+from pipeline.folder import Request, clear_leftovers, start_folder, writing
 from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
-from pipeline.receipts import load_attempts, note_attempts, plan_digest
+from pipeline.receipts import plan_digest
 from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
@@ -26,6 +26,7 @@ from pipeline.sources import Source, open_source
 from pipeline.sources.contract import Forecast, ForecastingSource, ScoringSource
 from pipeline.sources.permits import LimitedSource
 from pipeline.survey import place_batches, survey_batch, survey_batches
+from pipeline.targets import target_of
 
 logger = logging.getLogger(__name__)
 
@@ -146,8 +147,9 @@ def _left_out(row: PlanRow, reason: str) -> PlanRow:
 
 def save_plan(request: Request, decided: Decided) -> None:
     """Write recipe, provenance and the decided tables; what an earlier dataset left in the folder goes."""
-    start_folder(request)
-    write_decided(request.out, decided)
+    with writing(request.out):
+        start_folder(request)
+        write_decided(request.out, decided)
 
 
 def load_plan(root: Path) -> Decided:
@@ -261,8 +263,9 @@ def _build_shards(
     def give_up(shard: Shard, problem: str) -> ShardReport:
         deadly.add(shard.path)
         # The worker began the attempt and could not say what ended it.
-        tried = load_attempts(options.root / shard.attempts_path).explained(problem)
-        note_attempts(options.root, shard, tried)
+        target = target_of(options.root, options.store)
+        tried = target.attempts(shard).explained(problem)
+        target.note(shard, tried)
         return unfinished(shard.path, plan_digest(shard, recipe), f"{shard.path}: {problem}", tried)
 
     progress(0, total)
@@ -298,9 +301,10 @@ def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:
     """Write ledger, metadata, statistics, preview and card; returns the ledger."""
     shards = shards_of(decided, recipe)
-    ledger, statistics = write_built(root, decided, shards, reports)
-    write_preview(root, decided, shards)
-    write_card(root, recipe, ledger, decided, statistics)
+    with writing(root):
+        ledger, statistics = write_built(root, decided, shards, reports)
+        write_preview(root, decided, shards)
+        write_card(root, recipe, ledger, decided, statistics)
     return ledger
 
 

@@ -21,6 +21,11 @@ def worker_needs(recipe: Recipe) -> int:
     return READ_BYTES + round(FILE_COPIES * max(_array_bytes(recipe, name) for name in recipe.modalities))
 
 
+def worker_bound(recipe: Recipe) -> int:
+    """Return the most memory that a worker of one thread takes while it builds the recipe's files [bytes]."""
+    return PROCESS_BYTES + worker_needs(recipe)
+
+
 def _array_bytes(recipe: Recipe, name: str) -> int:
     """Return the size of the arrays of one file, with one byte a pixel for its cloud mask."""
     pixel = np.dtype(MODALITIES[name].dtype).itemsize * len(recipe.bands_of(name)) + 1

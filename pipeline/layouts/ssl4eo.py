@@ -78,12 +78,11 @@ def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
     -------
     SHA-256 (hexadecimal) and size [bytes] of the file.
     """
-    entries = _encode(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as raw:
-            write_zip(raw, entries)
+            dump_shard(raw, content)
             raw.flush()
             os.fsync(raw.fileno())
         digest, size = file_digest(temporary), temporary.stat().st_size
@@ -91,6 +90,11 @@ def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
     finally:
         temporary.unlink(missing_ok=True)
     return digest, size
+
+
+def dump_shard(raw: BinaryIO, content: ShardContent) -> None:
+    """Write `content` to an open file."""
+    write_zip(raw, _encode(content))
 
 
 def open_shard(path: str | Path) -> xr.Dataset:

@@ -186,6 +186,8 @@ class ShardReport:
     state: str
     """done, or unfinished when a transient fault got in the way (then there is no file)."""
     sha256: str = ""
+    etag: str = ""
+    """What an object store calls the version that was put there; empty in a folder."""
     bytes: int = 0
     seconds: float = 0.0
     patches: tuple[PatchReport, ...] = ()

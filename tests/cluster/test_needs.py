@@ -1,19 +1,27 @@
 """How much memory a file takes: estimated from the recipe, compared with what building one really took."""
 
+import argparse
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.orders import Order
 
+from pipeline.cli import main
 from pipeline.cluster import needs as module
-from pipeline.cluster import worker_needs
+from pipeline.cluster import worker_bound, worker_needs
 from pipeline.cluster.needs import check_threads, fitting_threads
 from pipeline.errors import RecipeError
 from pipeline.recipes import load_recipe
 
+pytest_plugins = ["support.fixtures"]
+
 GIB = 2**30
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 MEASURE = """
 import numpy as np
@@ -51,6 +59,30 @@ def test_writing_a_file_takes_no_more_than_estimated_nor_much_less(store: str, t
     taken, before = map(int, printed.stdout.split())
     assert taken <= worker_needs(recipe) <= 2 * taken
     assert before <= module.PROCESS_BYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_building_a_file_stays_within_the_bound_that_the_plan_states() -> None:
+    spec = importlib.util.spec_from_file_location("memory", BENCHMARKS / "memory.py")
+    assert spec is not None
+    assert spec.loader is not None
+    memory = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(memory)
+    options = argparse.Namespace(samples=8, size=128, steps=4, store="published")
+    taken = memory.measured(options)
+    assert taken["bound"] == worker_bound(memory.recipe_of(options))
+    assert 0.5 * taken["bound"] < taken["peak"] <= taken["bound"]
+
+
+def test_what_does_not_fit_this_machine_is_refused_before_anything_is_planned(
+    small_order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    too_large = small_order.with_overrides("samples_per_shard=4096", "patch_size=4096")
+    assert main(too_large.arguments(tmp_path / "dataset", command="plan")) == 2
+    line = capsys.readouterr().err
+    assert "GB of memory and needs" in line
+    assert "lower samples_per_shard" in line
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_the_largest_modality_decides_and_everything_counts() -> None:
