@@ -65,7 +65,9 @@ class Script:
         digest = hashlib.sha256(f"{self.seed} {path} {extent} {attempt}".encode()).digest()
         if int.from_bytes(digest[:6], "big") >= self.share * 2**48:
             return ""
-        return self.faults[digest[6] % len(self.faults)]
+        fault = self.faults[digest[6] % len(self.faults)]
+        # Signatures run out, documents have none.
+        return "unavailable" if fault == "forbidden" and not path.endswith(".tif") else fault
 
 
 QUIET = Script()
@@ -167,6 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
     state: FaultServer
     stac: StacAnswers
+    _note: Callable[[int], None]
+    """Takes down what is answered, before the client can have it."""
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -183,16 +187,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _deal(self, body: bytes) -> None:
         path, query = unquote(urlsplit(self.path).path), urlsplit(self.path).query
         extent = self.headers.get("Range", "") or hashlib.sha256(body).hexdigest()[:8] * bool(body)
-        moment = time.monotonic()
-        fault, status = self.state.next_fault(path, extent), 0
+        moment, fault = time.monotonic(), self.state.next_fault(path, extent)
+        self._note = lambda status: self.state.seen.append(Seen(path, extent, status, fault, moment))
         with self.state.counted():
             if self.state.latency:
                 time.sleep(self.state.latency)
             with suppress(BrokenPipeError, ConnectionResetError):
-                status = self._answer(path, query, body, fault)
-        self.state.seen.append(Seen(path, extent, status, fault, moment))
+                self._answer(path, query, body, fault)
 
-    def _answer(self, path: str, query: str, body: bytes, fault: str) -> int:
+    def _answer(self, path: str, query: str, body: bytes, fault: str) -> None:
         if fault in STATUSES:
             asked = {"Retry-After": self.state.script.retry_after} if fault == "throttled" else {}
             return self._send(STATUSES[fault], b"injected", asked if self.state.script.retry_after else {})
@@ -204,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(status, json.dumps(document).encode(), {"Content-Type": "application/json"}, fault)
         return self._send_file(path, query, fault)
 
-    def _send_file(self, path: str, query: str, fault: str) -> int:
+    def _send_file(self, path: str, query: str, fault: str) -> None:
         tokens = self.state.tokens
         if tokens is not None and path.endswith(".tif") and not tokens.admits(query):
             return self._send(403, b"<Error><Code>AuthenticationFailed</Code></Error>", {})
@@ -231,7 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
         is_inside = file.is_relative_to(self.state.folder.resolve())
         return file.read_bytes() if is_inside and file.is_file() else None
 
-    def _send(self, status: int, body: bytes, headers: Mapping[str, str], fault: str = "") -> int:
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str], fault: str = "") -> None:
+        self._note(status)
         told = len(body) // 2 if fault == "short_length" else len(body)
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(told)}.items():
@@ -239,7 +243,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             _BODIES.get(fault, _whole)(self, body)
-        return status
 
 
 def _whole(handler: _Handler, body: bytes) -> None:
