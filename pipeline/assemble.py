@@ -27,9 +27,9 @@ from pipeline.records import (
     Shard,
     ShardReport,
 )
+from pipeline.sources.access import Signer
 from pipeline.sources.earth_engine.parity import attributes_of
 from pipeline.sources.reading import open_reader
-from pipeline.sources.window import Signer
 from pipeline.targets import Target, target_of
 
 logger = logging.getLogger(__name__)

@@ -283,19 +283,21 @@ def _build_shards(
 
 def _limited(source: AnySource, runner: Runner) -> AnySource:
     """Return `source` with its limits shared by all workers of `runner`."""
-    if not isinstance(source, LimitedSource):
+    if not isinstance(source, LimitedSource) or source.limit is None:
         return source
-    limited: AnySource = source.with_permits(runner.permits(source.name, source.most_at_once))
+    limited: AnySource = source.with_permits(runner.permits(source.limit))
     return limited
 
 
 def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
-    """Return `options` with as many threads as a limited source may be asked by."""
-    if not isinstance(options.source, LimitedSource):
+    """Return `options` with limits shared, and as many threads as it takes to ask as much as is allowed."""
+    source = options.source
+    if not isinstance(source, LimitedSource) or source.limit is None:
         return options
-    permits = runner.permits(options.source.name, options.source.most_at_once)
-    threads = max(options.threads, options.source.most_at_once // permits.processes)
-    return replace(options, source=options.source.with_permits(permits), threads=threads)
+    permits = runner.permits(source.limit)
+    is_fixed = not source.requests_per_thread
+    threads = options.threads if is_fixed else max(options.threads, source.limit.at_once // permits.processes)
+    return replace(options, source=source.with_permits(permits), threads=threads)
 
 
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:

@@ -15,9 +15,9 @@ from pipeline.pixels.classification import ClassShares, class_shares
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
+from pipeline.sources.access import Signer
 from pipeline.sources.contract import ScoreWindow, ScoringSource
 from pipeline.sources.reading import WindowReader, open_reader
-from pipeline.sources.window import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from distributed.comm.core import CommClosedError
 from pipeline.cluster.packing import call_packed, pack, pack_function, unpack
 from pipeline.cluster.permits import share_permits
 from pipeline.errors import PipelineError
-from pipeline.sources.permits import Permits, ProcessPermits
+from pipeline.sources.permits import Limit, Permits, ProcessPermits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,8 +58,8 @@ class Runner(Protocol):
             The scheduler, or every worker, is lost.
         """
 
-    def permits(self, name: str, count: int) -> Permits:
-        """Return `count` permits that every worker of this runner shares under `name`."""
+    def permits(self, limit: Limit) -> Permits:
+        """Return permits of `limit` that every worker of this runner shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ class LocalRunner:
                 for future in pending:
                     future.cancel()
 
-    def permits(self, name: str, count: int) -> Permits:
+    def permits(self, limit: Limit) -> Permits:
         """See `Runner.permits`."""
-        return ProcessPermits(name, count)
+        return ProcessPermits(limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,9 @@ class DaskRunner:
         finally:
             flight.cancel()
 
-    def permits(self, name: str, count: int) -> Permits:
+    def permits(self, limit: Limit) -> Permits:
         """See `Runner.permits`."""
-        return share_permits(self.client, name, count)
+        return share_permits(self.client, limit)
 
     def _result(self, future: DaskFuture[Any], item: Item, lost: Lost[Item, Result] | None) -> Result:
         try:

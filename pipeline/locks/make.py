@@ -14,8 +14,8 @@ from pipeline.locks.record import FORMAT, Lock, LockedShard, write_lock
 from pipeline.receipts import plan_digest
 from pipeline.records import Recipe, Shard
 from pipeline.sources import open_source
+from pipeline.sources.access import Signer
 from pipeline.sources.identity import AssetIdentity, identify
-from pipeline.sources.window import Signer
 from pipeline.stages import shards_of
 from pipeline.targets import Target, target_of
 

@@ -14,6 +14,7 @@ from pipeline.sources.clusters import cluster_places
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.earth_engine import NAME as EARTH_ENGINE
 from pipeline.sources.earth_engine import open_earth_engine
+from pipeline.sources.permits import Limit
 from pipeline.sources.providers import DEFAULT_COLLECTIONS, PROVIDERS, Provider, provider_of_url
 from pipeline.sources.stac import StacSource, api_scenes
 from pipeline.sources.static import static_scenes
@@ -68,9 +69,19 @@ def _source(name: str, kind: str, provider: Provider, collections: Collections) 
         root=provider.url,
         collections={**DEFAULT_COLLECTIONS, **provider.collections, **stated},
         candidates=FINDERS[kind],
-        signer=provider.signer,
+        signature=provider.signature,
         options=provider.options,
+        limit=_limit(name, provider),
     )
+
+
+def _limit(name: str, provider: Provider) -> Limit | None:
+    """Return how much may be asked; a catalogue on disk is not asked, and every other one goes by its host."""
+    if not is_url(provider.url):
+        return None
+    known = provider_of_url(provider.url)
+    host = urlsplit(provider.url).hostname or name
+    return Limit(name=name if known else host, at_once=provider.at_once, per_second=provider.per_second)
 
 
 def _local_root(given: str) -> str:

@@ -17,8 +17,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from pipeline.errors import SourceError, TransientSourceError
+from pipeline.sources.access import Signer
 from pipeline.sources.transport import TIMEOUT_SECONDS, is_url, public_text
-from pipeline.sources.window import Signer
 
 if TYPE_CHECKING:
     from obstore.store import S3Config

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import AssetRef, PatchGrid, Resampling
+from pipeline.sources.access import Signer
 from pipeline.sources.cog import CogReader
-from pipeline.sources.window import Signer, Wanted, open_reference
+from pipeline.sources.window import Wanted, open_reference
 
 
 class WindowReader(Protocol):

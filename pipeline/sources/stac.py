@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -16,8 +16,11 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import RecipeError, SourceError, TransientSourceError
 from pipeline.records import Scene
+from pipeline.sources.access import UNKNOWN
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.items import scenes_from_items
+from pipeline.sources.permits import Limit, Permits, ProcessPermits
+from pipeline.sources.signing import Signature
 from pipeline.sources.transport import TIMEOUT_SECONDS, missing_collection, open_io, public_text, source_error
 
 logger = logging.getLogger(__name__)
@@ -46,9 +49,13 @@ class StacSource:
     """Collection that each product is taken from."""
     candidates: Candidates
     """`api_scenes` or `static_scenes`."""
-    signer: Callable[[str], str]
+    signature: Signature
     options: Mapping[str, str]
     """GDAL options that the provider's files need."""
+    limit: Limit | None = None
+    """How much its servers may be asked for pixels, over all workers; None for files on disk."""
+    permits: Permits | None = None
+    """Shared with other processes; None for those of this process."""
 
     def search(self, query: Query) -> list[Scene]:
         """Return the scenes that touch the query, by (acquired, id); RecipeError for what catalogues do not have."""
@@ -65,7 +72,24 @@ class StacSource:
 
     def sign(self, href: str) -> str:
         """Return `href` ready to be opened now."""
-        return self.signer(href)
+        return self.signature.sign(href)
+
+    def renew(self, href: str, refused: str) -> bool:
+        """Forget the signature of `refused`, which a server did not take; False where there is no other."""
+        return self.signature.renew(href, refused)
+
+    def asking(self) -> Permits:
+        """Return leave to ask its servers for pixels."""
+        return self.permits or ProcessPermits(self.limit or UNKNOWN)
+
+    @property
+    def requests_per_thread(self) -> bool:
+        """Return False: a thread asks for several tiles at once."""
+        return False
+
+    def with_permits(self, permits: Permits) -> "StacSource":
+        """Return this source with permits that are shared by more than this process."""
+        return replace(self, permits=permits)
 
     def gdal_env(self) -> Mapping[str, str]:
         """Return the GDAL options that the provider's files need."""

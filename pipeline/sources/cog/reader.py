@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import AssetRef, PatchGrid, Resampling
+from pipeline.sources.access import Signer
 from pipeline.sources.cog.header import ShortHeaderError, TiledImage, UnknownFileError, parse_header
-from pipeline.sources.cog.ranges import Bytes, LocalBytes, NoRangesError, RemoteBytes, is_direct
 from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_tile
 from pipeline.sources.cog.windows import TileWindow, window_of
-from pipeline.sources.window import GDAL_OPTIONS, RasterReader, Signer, Wanted, empty_patch, public, without_nodata
+from pipeline.sources.ranges import Bytes, LocalBytes, NoRangesError, remote_bytes
+from pipeline.sources.window import GDAL_OPTIONS, RasterReader, Wanted, empty_patch, without_nodata
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class CogReader:
     def _opened(self, hrefs: Sequence[str]) -> dict[str, _Raster]:
         wanted = list(dict.fromkeys(hrefs))
         options = {**GDAL_OPTIONS, **self.source.gdal_env()}
-        files = {href: _bytes_of(self.source.sign(href), href, options) for href in wanted if href not in self._open}
+        files = {href: _bytes_of(self.source, href, options) for href in wanted if href not in self._open}
         heads = {href: file.read(0, _HEAD) for href, file in files.items() if file is not None}
         for href, file in files.items():
             self._open[href] = (
@@ -205,11 +206,11 @@ class CogReader:
             raster.close()
 
 
-def _bytes_of(signed: str, href: str, options: Mapping[str, Any]) -> Bytes | None:
-    if signed.startswith(("http://", "https://")):
-        # Only GDAL knows what else an option means, a header or a login for example.
-        is_plain = all(key in GDAL_OPTIONS or key.startswith("AWS_") for key in options)
-        return RemoteBytes(signed, public(href), options) if is_plain and is_direct() else None
+def _bytes_of(source: Signer, href: str, options: Mapping[str, Any]) -> Bytes | None:
+    remote = remote_bytes(source, href, options, GDAL_OPTIONS)
+    if remote is not None:
+        return remote
+    signed = source.sign(href)
     if "://" in signed or signed.startswith("/vsi") or not Path(signed).is_file():
         return None
     try:

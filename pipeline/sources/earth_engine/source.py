@@ -20,7 +20,7 @@ from pipeline.sources.earth_engine.pixels import EarthEngineReader
 from pipeline.sources.earth_engine.scoring import shares_on_server
 from pipeline.sources.earth_engine.search import find_scenes
 from pipeline.sources.earth_engine.session import Session
-from pipeline.sources.permits import Permits, ProcessPermits
+from pipeline.sources.permits import Limit, Permits, ProcessPermits
 
 NAME = "earth-engine"
 
@@ -57,7 +57,7 @@ class EarthEngineSource:
     @property
     def governor(self) -> Governor:
         """What sends the requests of this source."""
-        permits = self.permits or ProcessPermits(NAME, self.limits.concurrent)
+        permits = self.permits or ProcessPermits(self.limit)
         return Governor(session=self.session, limits=self.limits, permits=permits)
 
     @contextmanager
@@ -86,9 +86,14 @@ class EarthEngineSource:
         ]
 
     @property
-    def most_at_once(self) -> int:
-        """How many requests may be in flight, over all workers."""
-        return self.limits.concurrent
+    def limit(self) -> Limit:
+        """How much may be asked, over all workers."""
+        return Limit(name=NAME, at_once=self.limits.concurrent, per_second=self.limits.per_second)
+
+    @property
+    def requests_per_thread(self) -> bool:
+        """Return True: the client waits for each answer."""
+        return True
 
     def with_permits(self, permits: Permits) -> "EarthEngineSource":
         """Return this source with permits that are shared by more than this process."""
