@@ -21,12 +21,12 @@ Existing = Literal["refuse", "resume", "overwrite"]
 _PROVENANCE = TypeAdapter(dict[str, str])
 
 MEMBERS = (
-    "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
+    "provenance.json", "recipe.yaml", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
     "survey.parquet", "plan.parquet", "ledger.parquet", "frames.parquet", "labels.parquet", "statistics.json",
     "README.md", "preview.png",
     "all", "train", "val", "test", "receipts", "metadata", "splits",
 )  # fmt: skip
-"""Everything that a dataset's folder holds; nothing else in it is ever removed."""
+"""Everything that a dataset's folder holds; nothing else in it is ever removed. What says whose it is comes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def check_folder(request: Request, existing: Existing) -> bool:
     out = request.out
     if out.exists() and not out.is_dir():
         raise RecipeError(f"{out} is a file; name a folder for the dataset")
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or not any(out.iterdir()) or _is_barely_started(out):
         return False
     if not (out / "recipe.yaml").is_file() or not (out / "provenance.json").is_file():
         raise RecipeError(f"{out} is not empty and holds no dataset of this program; name another folder")
@@ -81,9 +81,26 @@ def start_folder(request: Request) -> None:
     """Make the folder the request's own: what an earlier dataset left in it is removed."""
     clear_folder(request.out)
     request.out.mkdir(parents=True, exist_ok=True)
-    (request.out / "recipe.yaml").write_text(recipe_to_yaml(request.recipe), encoding="utf-8")
-    text = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
-    (request.out / "provenance.json").write_text(text, encoding="utf-8")
+    _write(request.out / "provenance.json", json.dumps(request.provenance, indent=1, sort_keys=True) + "\n")
+    _write(request.out / "recipe.yaml", recipe_to_yaml(request.recipe))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _is_barely_started(out: Path) -> bool:
+    """Tell whether a run was killed in `out` while it made the folder its own, or gave it up."""
+    held = {file.name for file in out.iterdir()} & {*MEMBERS}
+    leftovers = [file for file in out.iterdir() if file.name in (".provenance.json.tmp", ".recipe.yaml.tmp")]
+    if held != {"provenance.json"}:
+        return bool(leftovers) and len(leftovers) == len(list(out.iterdir()))
+    try:
+        return "sen12_pipeline" in read_provenance(out)
+    except LayoutError:
+        return False
 
 
 def clear_folder(out: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,10 @@ def load_receipt(path: Path) -> ShardReport:
 def save_receipt(path: Path, report: ShardReport) -> None:
     """Write one receipt in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    # The bounds of a band without a valid pixel are infinite, which JSON has no number for.
-    temporary.write_bytes(to_json(report, indent=1, inf_nan_mode="strings"))
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # The bounds of a band without a valid pixel are infinite, which JSON has no number for.
+        temporary.write_bytes(to_json(report, indent=1, inf_nan_mode="strings"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

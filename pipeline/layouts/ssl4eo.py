@@ -7,6 +7,7 @@ The names of v1.1 (`bands`, `cloud_mask`, `center_lat`, `center_lon`, `crs`, `fi
 import hashlib
 import json
 import os
+import secrets
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
     """
     entries = _encode(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Somebody else may write the same file: a worker whose driver was killed, on another machine.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as raw:
             write_zip(raw, entries)
