@@ -100,11 +100,12 @@ class Cluster:
         wait_until(self._is_listening, f"the scheduler did not start: {self.scheduler.err}")
 
     def lose_scheduler(self) -> None:
-        """Kill the scheduler; its workers must end by themselves."""
+        """Kill the scheduler; its workers must end by themselves, while one that never met it waits for the next."""
         assert self.scheduler is not None
         self.scheduler.kill()
         wait_until(
-            lambda: not any(worker.is_running() for worker in self.crew), "a worker outlived its scheduler: an orphan"
+            lambda: not any(worker.is_running() and "Registered to" in worker.err.read_text() for worker in self.crew),
+            "a worker outlived its scheduler: an orphan",
         )
 
     def stop(self) -> None:
