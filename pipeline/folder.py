@@ -24,12 +24,12 @@ Existing = Literal["refuse", "resume", "overwrite"]
 _PROVENANCE = TypeAdapter(dict[str, str])
 
 MEMBERS = (
-    "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
+    "provenance.json", "recipe.yaml", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
     "survey.parquet", "plan.parquet", "unreadable.parquet", "ledger.parquet", "frames.parquet", "labels.parquet",
     "statistics.json", "README.md", "preview.png", "lock.zip",
     "all", "train", "val", "test", "receipts", "metadata", "splits",
 )  # fmt: skip
-"""Everything that a dataset's folder holds; nothing else in it is ever removed."""
+"""Everything that a dataset's folder holds; nothing else in it is ever removed. What says whose it is comes first."""
 
 
 _UNWRITABLE = {
@@ -98,7 +98,7 @@ def check_folder(request: Request, existing: Existing) -> bool:
     out = request.out
     if out.exists() and not out.is_dir():
         raise RecipeError(f"{out} is a file; name a folder for the dataset")
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or not any(out.iterdir()) or _is_barely_started(out):
         return False
     if not (out / "recipe.yaml").is_file() or not (out / "provenance.json").is_file():
         raise RecipeError(f"{out} is not empty and holds no dataset of this program; name another folder")
@@ -117,7 +117,7 @@ def start_folder(request: Request) -> None:
     clear_folder(request.out)
     request.out.mkdir(parents=True, exist_ok=True)
     provenance = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
-    parts = {"recipe.yaml": recipe_to_yaml(request.recipe), "provenance.json": provenance}
+    parts = {"provenance.json": provenance, "recipe.yaml": recipe_to_yaml(request.recipe)}
     temporary = {name: request.out / f".{name}.tmp" for name in parts}
     try:
         # Both are whole before either shows: on a full disk the folder is not half somebody's.
@@ -128,6 +128,18 @@ def start_folder(request: Request) -> None:
     finally:
         for file in temporary.values():
             file.unlink(missing_ok=True)
+
+
+def _is_barely_started(out: Path) -> bool:
+    """Tell whether a run was killed in `out` while it made the folder its own, or gave it up."""
+    held = {file.name for file in out.iterdir()} & {*MEMBERS}
+    leftovers = [file for file in out.iterdir() if file.name in (".provenance.json.tmp", ".recipe.yaml.tmp")]
+    if held != {"provenance.json"}:
+        return bool(leftovers) and len(leftovers) == len(list(out.iterdir()))
+    try:
+        return "sen12_pipeline" in read_provenance(out)
+    except LayoutError:
+        return False
 
 
 def clear_folder(out: Path) -> None:

@@ -6,6 +6,7 @@ Until then a note beside the receipt tells how often building the shard was begu
 import dataclasses
 import hashlib
 import json
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -124,7 +125,7 @@ def attempts_text(attempts: Attempts) -> bytes:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a small file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

@@ -278,6 +278,8 @@ def _build_shards(
         todo = [shard for shard in todo if reports[shard.path].state != "done" and shard.path not in deadly]
         if not todo:
             break
+    # A worker that died half way left its file behind, and the one that did its work again did not see it.
+    clear_leftovers(options.root)
     return reports
 
 

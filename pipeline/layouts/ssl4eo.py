@@ -7,6 +7,7 @@ The names of v1.1 (`bands`, `cloud_mask`, `center_lat`, `center_lon`, `crs`, `fi
 import hashlib
 import json
 import os
+import secrets
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ import zarr
 from numcodecs import Blosc, blosc
 from numpy.typing import NDArray
 from zarr.core.buffer import Buffer
-from zarr.storage import MemoryStore, ZipStore
+from zarr.storage import MemoryStore
 
 from pipeline.errors import LayoutError
+from pipeline.layouts.containers import ShardStore
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time stamp of every zip entry: the earliest that the format knows."""
@@ -79,7 +81,8 @@ def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
     SHA-256 (hexadecimal) and size [bytes] of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Somebody else may write the same file: a worker whose driver was killed, on another machine.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as raw:
             dump_shard(raw, content)
@@ -103,14 +106,14 @@ def open_shard(path: str | Path) -> xr.Dataset:
     Raises
     ------
     LayoutError
-        The file does not exist, is not a whole zip, or holds no Zarr group.
+        The file does not exist, is not a whole zip, holds no Zarr group, or would expand beyond any use.
     """
     target = Path(path)
     if not target.is_file():
         raise LayoutError(f"{path} does not exist")
-    store = ZipStore(target, mode="r")
+    store = ShardStore(target)
     try:
-        dataset: xr.Dataset = xr.open_zarr(store, chunks=None)
+        dataset: xr.Dataset = xr.open_zarr(store, chunks=None, zarr_format=2)
     except (zipfile.BadZipFile, OSError, KeyError, TypeError, ValueError) as err:
         problem = " ".join(str(err).split())
         raise LayoutError(f"{path} is not a whole .zarr.zip: {problem}") from err

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import LayoutError
+from pipeline.layouts.containers import require_expansion
 
 FAULTS_OF_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError)
 """What `zipfile` raises on files that are torn, or no zip."""
@@ -25,6 +26,7 @@ def zip_problems(path: Path) -> Iterator[tuple[str, bool]]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            require_expansion(path, entries)
             names = {entry.filename for entry in entries}
             if ".zgroup" not in names:
                 yield "holds no Zarr v2 group at its top (.zgroup)", True
@@ -36,7 +38,7 @@ def zip_problems(path: Path) -> Iterator[tuple[str, bool]]:
         yield f"is not a whole zip: {err}", True
         return
     except LayoutError as err:
-        yield str(err), True
+        yield str(err).removeprefix(f"{path} "), True
         return
     yield from _entry_problems(entries)
     if _CONSOLIDATED not in names:

@@ -8,6 +8,7 @@ from pystac.utils import make_absolute_href
 
 from pipeline.errors import SourceError
 from pipeline.records import MODALITIES, Band, Product
+from pipeline.sources.links import require_asset
 from pipeline.sources.stac_item import StacItem
 
 _ELEMENT84_KEYS = {
@@ -20,7 +21,7 @@ _ELEMENT84_KEYS = {
 
 _DEM_KEYS = ("data", "dem", "elevation")
 _RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2")
-_RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
+_RASTER_SUFFIXES = (".tif", ".tiff", ".jp2")
 _PICTURE_ROLES = {"thumbnail", "overview"}
 _SIGNATURE_KEYS = {"sig", "signature", "token", "x-amz-signature"}
 _SCALE = 1e-4
@@ -66,12 +67,16 @@ def asset_href(item: StacItem, key: str) -> str:
     Raises
     ------
     SourceError
-        The href is relative and the item's own place is unknown.
+        The href is relative and the item's own place is unknown, or it lies where the item may not refer to.
     """
     href = str(item.assets[key]["href"])
-    if not item.location and not (urlsplit(href).scheme or href.startswith("/")):
-        raise SourceError(f"{item.label}: asset {key} has the relative href {href}")
-    return _unsigned(make_absolute_href(href, item.location or None))
+    try:
+        if not item.location and not (urlsplit(href).scheme or href.startswith("/")):
+            raise SourceError(f"{item.label}: asset {key} has the relative href {href}")
+        absolute = make_absolute_href(href, item.location or None)
+    except ValueError as err:
+        raise SourceError(f"{item.label}: asset {key} has no usable href") from err
+    return require_asset(_unsigned(require_asset(absolute, item.location)), item.location)
 
 
 def stated_offset(item: StacItem, key: str) -> int | None:

@@ -88,5 +88,10 @@ def parse_item(document: Mapping[str, Any] | pystac.Item, location: str = "") ->
 
 
 def _self_link(document: Mapping[str, Any]) -> str:
-    links = document.get("links") or ()
-    return next((str(link["href"]) for link in links if link.get("rel") == "self" and link.get("href")), "")
+    return next((str(link["href"]) for link in links_of(document) if link.get("rel") == "self" and link.get("href")), "")
+
+
+def links_of(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the links of a STAC document; what is no link is passed over."""
+    links = document.get("links")
+    return [link for link in links if isinstance(link, Mapping)] if isinstance(links, list) else []

@@ -8,9 +8,12 @@ from typing import Any
 from pystac.utils import make_absolute_href
 from pystac_client.stac_api_io import StacApiIO
 
+from pipeline.errors import SourceError
 from pipeline.records import Product, Scene
 from pipeline.sources.contract import Query
 from pipeline.sources.items import scenes_from_items
+from pipeline.sources.links import require_document
+from pipeline.sources.stac_item import links_of
 from pipeline.sources.transport import is_url, missing_collection, open_io, public_text, read_document
 
 
@@ -67,12 +70,18 @@ def _is_collection(document: Mapping[str, Any]) -> bool:
 
 
 def _links(href: str, document: Mapping[str, Any], relation: str) -> list[str]:
-    links = document.get("links") or ()
     return [
-        make_absolute_href(str(link["href"]), href)
-        for link in links
+        require_document(_absolute(str(link["href"]), href), href)
+        for link in links_of(document)
         if link.get("rel") == relation and link.get("href")
     ]
+
+
+def _absolute(href: str, owner: str) -> str:
+    try:
+        return make_absolute_href(href, owner)
+    except ValueError as err:
+        raise SourceError(f"catalogue {public_text(owner)} links to {public_text(href)}, which is no address") from err
 
 
 def _written(root: str) -> int:

@@ -1,7 +1,9 @@
 """Fetching STAC documents from disk or HTTP, and saying what went wrong in the package's own words."""
 
 import json
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -23,6 +25,9 @@ _ATTEMPTS = 8
 _CONNECTION_ATTEMPTS = 3
 """Who cannot be reached at all is not waited for as long as who is busy."""
 _CUT_ATTEMPTS = 4
+LONGEST_DOCUMENT = 256 << 20
+"""Bytes of one document on disk."""
+
 _BACKOFF_SECONDS = 0.5
 _PERMITS = ProcessPermits(Limit(name="documents", at_once=8, per_second=20.0))
 """Searches and catalogues are asked for by one process at a time."""
@@ -114,17 +119,29 @@ def read_document(href: str, io: StacApiIO, *, subject: str) -> dict[str, Any]:
     SourceError
         It is not there, cannot be read, or is not a JSON object.
     """
+    if not is_url(href):
+        _require_plain_file(href, subject)
     try:
         document = json.loads(io.read_text(href))
     except APIError as err:
         raise source_error(err, subject) from err
     except OSError as err:
         raise SourceError(f"{subject} cannot be read: {err.strerror or err}") from err
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise SourceError(f"{subject} is not JSON: {public_text(err)}") from err
     if not isinstance(document, dict):
         raise SourceError(f"{subject} is not a JSON object")
     return document
+
+
+def _require_plain_file(path: str, subject: str) -> None:
+    """Refuse what never ends, such as a device, and what no document is as long as."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as err:
+        raise SourceError(f"{subject} cannot be read: {getattr(err, 'strerror', None) or err}") from err
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_DOCUMENT:
+        raise SourceError(f"{subject} cannot be read: it is no file of at most {LONGEST_DOCUMENT} bytes")
 
 
 def source_error(err: APIError, subject: str) -> SourceError:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
+from pipeline.errors import LayoutError
+from pipeline.layouts.containers import require_expansion
 from pipeline.layouts.ssl4eo import CODECS, ZIP_EPOCH, Store
 from pipeline.records import Shard
 from pipeline.validate.findings import Finding
@@ -17,9 +19,12 @@ def check_zip(path: Path, shard: Shard, store: Store) -> list[Finding]:
     """Return what is wrong with the file before any array is opened."""
     try:
         with zipfile.ZipFile(path) as archive:
+            require_expansion(path, archive.infolist())
             return [Finding(shard.path, fault) for fault in _faults(archive, shard, store)]
     except (zipfile.BadZipFile, OSError, EOFError) as err:
         return [Finding(shard.path, f"is not a whole zip: {err}")]
+    except LayoutError as err:
+        return [Finding(shard.path, str(err).removeprefix(f"{path} "))]
 
 
 def _faults(archive: zipfile.ZipFile, shard: Shard, store: Store) -> Iterator[str]:
