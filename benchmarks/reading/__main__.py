@@ -7,6 +7,7 @@ kept in --folder. Processor time is that of the reading process; the server that
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -91,8 +92,8 @@ def rows_of(case: Case, costs: list[tuple[Cost, Cost]], size: int) -> Iterator[R
         yield Row(
             f"{case.name} px: {case.theirs}: {measure}", round(median, 2), round(low, 2), round(high, 2),
             "theirs / ours",
-            f"{where}; {shared}, packed {scenes.packing_ratio():.2f}; {len(BANDS)} bands × {scenes.dates} dates × {size} px; "
-            f"for each place ours {ours:.3g} {unit}, theirs {theirs:.3g} {unit}; {len(costs)} rounds, "
+            f"{where}; {shared}, packed {scenes.packing_ratio():.2f}; {len(BANDS)} bands × {scenes.dates} dates × "
+            f"{size} px; for each place ours {ours:.3g} {unit}, theirs {theirs:.3g} {unit}; {len(costs)} rounds, "
             f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         )  # fmt: skip
 
@@ -110,6 +111,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=cache, help=f"where the files are kept ({cache})")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
+    # As after Ctrl-C, so that the server goes, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = arguments.folder.resolve()
     chosen = (quick_cases if arguments.quick else cases)(folder)
     chosen = [case for case in chosen if arguments.only in f"{case.name}: {case.theirs}"]

@@ -10,11 +10,14 @@ import sys
 import tempfile
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from rasterio.errors import NotGeoreferencedWarning
 
 from benchmarks.reading.readers import READERS, Work
 from benchmarks.reading.scenes import Collection
@@ -86,9 +89,7 @@ def measure_rounds(case: Case, server: Server, rounds: int, size: int) -> Iterat
     remote = case.first_byte is not None
     for number in range(rounds):
         grids = case.collection.windows(case.places, size, seed=number)
-        work = Work(
-            collection=case.collection, root=server.url if remote else str(case.collection.folder), grids=grids
-        )
+        work = Work(collection=case.collection, root=server.url if remote else str(case.collection.folder), grids=grids)
         less = replace(work, grids=grids[: case.theirs_places])
         jobs = {"ours": work, case.theirs: less}
         order = list(jobs) if number % 2 else list(jobs)[::-1]
@@ -133,6 +134,7 @@ def measure(reader: str, work: Work, server: Server, first_byte: int) -> Cost:
 
 def _run(reader: str, work: Work, sender: Connection) -> None:
     read = READERS[reader]
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)
     # One place from disk first: drivers are registered and kernels compiled once in a process's life.
     read(replace(work, root=str(work.collection.folder), grids=work.grids[:1]))
     used, begun = _processor_seconds(), time.perf_counter()

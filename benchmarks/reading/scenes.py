@@ -99,7 +99,9 @@ class Collection:
                 "raster:bands": [{"data_type": "uint16", "nodata": 0, "spatial_resolution": pixel}],
             }
             href = f"{root}/{self.path(date, band)}"
-            item.add_asset(band, pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields))
+            item.add_asset(
+                band, pystac.Asset(href, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields)
+            )
         return item
 
 
@@ -118,11 +120,11 @@ def _write(path: Path, collection: Collection, pixel: int, seed: int) -> None:
 
 
 def _texture(seed: int, side: int = 1372) -> np.ndarray:
-    """Return a picture that is correlated over all distances, and continues at its edges: packed it has 0.69 its size."""
+    """Return a picture correlated over all distances, which continues at its edges; packed it has 0.69 its size."""
     rng = np.random.default_rng(seed)
     distance = np.hypot(fft.fftfreq(side)[:, None], fft.rfftfreq(side)[None])
     distance[0, 0] = np.inf
     spectrum = fft.rfft2(rng.standard_normal((side, side), np.float32)) * distance**-1.5
     smooth = fft.irfft2(spectrum, s=(side, side))
     fine = rng.standard_normal((side, side))
-    return np.clip(1500 + 400 * smooth / smooth.std() + 30 * fine, 1, 12_000).astype(np.uint16)
+    return np.clip(1500 + 400 * smooth / smooth.std() + 45 * fine, 1, 12_000).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""Files by ranges over loopback HTTP, as slow as a distant store: `python -m benchmarks.reading.server FOLDER PORT_FILE`.
+"""Files by ranges over loopback HTTP, as slow as a distant store: `python -m benchmarks.reading.server FOLDER FILE`.
 
 An answer begins after a set time, twice that on a new connection, and flows at a set rate per connection. A request for
 `/~` returns what was asked since the last one (requests, bytes, connections) and, with `?MILLISECONDS`, sets the time.
@@ -30,7 +30,7 @@ class RangeServer:
         while True:
             connection, _ = await loop.sock_accept(listener)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setblocking(False)
+            connection.setblocking(False)  # noqa: FBT003
             task = asyncio.create_task(self._talk(connection))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -93,7 +93,7 @@ class RangeServer:
 def main() -> None:
     folder, port_file = Path(sys.argv[1]), Path(sys.argv[2])
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003
         temporary = port_file.with_suffix(".part")
         temporary.write_text(str(listener.getsockname()[1]))
         temporary.replace(port_file)

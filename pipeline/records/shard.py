@@ -178,4 +178,6 @@ class ShardReport:
     patches: tuple[PatchReport, ...] = ()
     moments: tuple[Moments, ...] = ()
     """One per band, over valid pixels."""
+    fallbacks: tuple[tuple[str, int], ...] = ()
+    """Windows that the fast reader left to GDAL: reason and count."""
     error: str = ""

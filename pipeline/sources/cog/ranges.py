@@ -16,6 +16,9 @@ from pipeline.errors import SourceError, TransientSourceError
 CONNECTIONS = 32
 """Requests of one process at the same time."""
 
+IN_FLIGHT = 16 << 20
+"""Bytes that one reader has asked for and not yet used."""
+
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _READ_SECONDS = 60
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
@@ -28,6 +31,9 @@ class NoRangesError(Exception):
 class Bytes(Protocol):
     """A file that can be read by ranges."""
 
+    ahead: int
+    """How much may be asked for before it is used [bytes]."""
+
     def read(self, first: int, count: int) -> "Future[bytes]":
         """Start reading `count` bytes from byte `first`; fewer come back only where the file ends."""
 
@@ -37,6 +43,8 @@ class Bytes(Protocol):
 
 class LocalBytes:
     """A file on disk."""
+
+    ahead = 0
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY)
@@ -58,15 +66,25 @@ class LocalBytes:
 class RemoteBytes:
     """A file behind HTTP; where the server tells versions apart, every range comes from the same one."""
 
-    def __init__(self, url: str, name: str, options: Mapping[str, Any]) -> None:
-        """Take the file at `url`, called `name` in errors, under GDAL's options for retries and time limits."""
-        self._url, self._name, self._version = url, name, ""
+    ahead = IN_FLIGHT
+
+    def __init__(self, url: str, name: str, options: Mapping[str, Any], version: str = "") -> None:
+        """Take the file at `url`, called `name` in errors, under GDAL's options for retries and time limits.
+
+        `version` is the one to read, as the server names it; by default that of the first answer.
+        """
+        self._url, self._name, self._version = url, name, version
         delay = float(options["GDAL_HTTP_RETRY_DELAY"])
         self._retries = Retry(
             total=int(options["GDAL_HTTP_MAX_RETRY"]), backoff_factor=delay, backoff_jitter=delay,
             status_forcelist=_AGAIN, respect_retry_after_header=True, raise_on_status=False,
         )  # fmt: skip
         self._timeout = Timeout(connect=float(options["GDAL_HTTP_CONNECTTIMEOUT"]), read=_READ_SECONDS)
+
+    @property
+    def version(self) -> str:
+        """The version that is read: a strong entity tag, or nothing where the server gives none."""
+        return self._version
 
     def read(self, first: int, count: int) -> "Future[bytes]":
         """Ask for the range from a thread of the pool."""
@@ -93,7 +111,9 @@ class RemoteBytes:
             raise self._refusal(response.status)
         etag = response.headers.get("ETag", "")
         # A weak tag, W/"…", cannot stand in If-Match (RFC 9110, section 13.1.1).
-        if not self._version and etag.startswith('"'):
+        if etag.startswith('"'):
+            if self._version not in ("", etag):
+                raise self._refusal(HTTPStatus.PRECONDITION_FAILED)
             self._version = etag
         return bytes(response.data)
 
