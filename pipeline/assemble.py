@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from pipeline.targets import Target, target_of
 logger = logging.getLogger(__name__)
 
 CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
+READ_TOGETHER = 32
+"""Patches of one scene in memory before they are put together: some 30 MB of twelve bands at 264 px."""
 NO_DATA_CLASS = 6
 """Class of `cloud_mask` where nothing is known."""
 
@@ -110,7 +113,7 @@ def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardRepo
 
 def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, digest: str) -> ShardReport:
     canvas = _blank(shard)
-    reports = _paint(canvas, shard, recipe, options)
+    reports, fallbacks = _paint(canvas, shard, recipe, options)
     stored = target.write(shard, recipe.layout, _content(canvas, shard, recipe, reports))
     nodata = canvas.modality.nodata
     return ShardReport(
@@ -121,6 +124,7 @@ def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, 
         etag=stored.etag,
         bytes=stored.bytes,
         patches=reports,
+        fallbacks=tuple(sorted(fallbacks.items())),
         moments=tuple(moments_of(canvas.bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))),
     )
 
@@ -155,16 +159,33 @@ def _blank(shard: Shard) -> _Canvas:
     )
 
 
-def _paint(canvas: _Canvas, shard: Shard, recipe: Recipe, options: BuildOptions) -> tuple[PatchReport, ...]:
-    def paint_group(rows: Sequence[PlanRow]) -> list[PatchReport]:
+def _paint(
+    canvas: _Canvas, shard: Shard, recipe: Recipe, options: BuildOptions
+) -> tuple[tuple[PatchReport, ...], Counter[str]]:
+    """Fill the canvas; return what became of each patch, and why how many windows were left to GDAL."""
+    samples = {sample.id: sample for sample in shard.samples}
+
+    def place(row: PlanRow) -> tuple[float, float, str, int]:
+        grid = samples[row.sample_id].grid
+        return -grid.top, grid.left, row.sample_id, row.timestep
+
+    def paint_group(rows: Sequence[PlanRow]) -> tuple[list[PatchReport], Mapping[str, int]]:
         with open_reader(options.source) as reader:
             patches = PatchReader(shard=shard, recipe=recipe, reader=reader)
-            return [_paint_row(row, canvas, patches) for row in rows]
+            reports = []
+            rows = sorted(rows, key=place)
+            for first in range(0, len(rows), READ_TOGETHER):
+                together = rows[first : first + READ_TOGETHER]
+                patches.read_ahead((row.choice, samples[row.sample_id]) for row in together if row.choice)
+                reports += [_paint_row(row, canvas, patches) for row in together]
+            return reports, reader.left_to_reference
 
     groups = _by_first_scene(shard.rows)
     with ThreadPoolExecutor(max_workers=max(1, min(options.threads, len(groups)))) as pool:
-        reports = [report for group in pool.map(paint_group, groups) for report in group]
-    return tuple(sorted(reports, key=lambda report: (canvas.positions[report.sample_id], report.timestep)))
+        painted = list(pool.map(paint_group, groups))
+    reports = [report for group, _ in painted for report in group]
+    fallbacks = sum((Counter(left) for _, left in painted), Counter())
+    return tuple(sorted(reports, key=lambda report: (canvas.positions[report.sample_id], report.timestep))), fallbacks
 
 
 def _by_first_scene(rows: Sequence[PlanRow]) -> list[list[PlanRow]]:

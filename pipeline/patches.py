@@ -1,6 +1,6 @@
 """One patch of one modality: its assets read, mosaicked, harmonised, masked and scaled, or its labels drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -65,6 +65,19 @@ class PatchReader:
         """The shard's modality."""
         return MODALITIES[self.shard.modality]
 
+    def wanted(self, asset: AssetRef) -> list[Wanted]:
+        """Return what is read of one scene: of Sentinel-2 its classification first, then each band."""
+        rule = resampling_of(self.modality, self.recipe)
+        bands = [Wanted(href, rule) for href in asset.hrefs]
+        return [Wanted(asset.mask_href, "nearest"), *bands] if self.modality.product in OPTICAL else bands
+
+    def read_ahead(self, reads: Iterable[tuple[Choice, ShardSample]]) -> None:
+        """Have the first scene of several acquisitions read together; see `WindowReader.read_ahead`."""
+        if self.modality.product == "LABELS":
+            return
+        first = [(self.reader.joined(choice.assets)[0], sample.grid) for choice, sample in reads if choice.assets]
+        self.reader.read_ahead((self.wanted(asset), grid) for asset, grid in first)
+
     def read(self, choice: Choice, sample: ShardSample) -> Patch:
         """Read one acquisition over one sample, or draw the labels at its moment.
 
@@ -105,6 +118,9 @@ def draw_labels(name: str, sample: ShardSample, states: Sequence[int]) -> NDArra
     return rasterize_mask(polygons, grid)[np.newaxis]
 
 
+OPTICAL = frozenset({"S2L2A", "S2L1C"})
+"""Products whose scenes have a classification beside their bands."""
+
 CLASSES = frozenset({"SCL", "LULC"})
 """Modalities whose numbers are names."""
 
@@ -142,9 +158,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
         open_pixels = classes == 0
         if not open_pixels.any():
             break
-        rule = resampling_of(modality, patches.recipe)
-        wanted = [Wanted(asset.mask_href, "nearest"), *(Wanted(href, rule) for href in asset.hrefs)]
-        mask, *bands = patches.reader.read_bands(wanted, grid)
+        mask, *bands = patches.reader.read_bands(patches.wanted(asset), grid)
         found = mask.astype(np.uint8)
         take = open_pixels & (found != 0)
         if not take.any():
@@ -202,13 +216,11 @@ def _float_mosaic(
     """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
-    rule = resampling_of(patches.modality, patches.recipe)
     for asset in patches.reader.joined(assets):
         open_pixels = np.isnan(mosaic).all(axis=0)
         if not open_pixels.any():
             break
-        wanted = [Wanted(href, rule) for href in asset.hrefs]
-        for index, read in enumerate(patches.reader.read_measured_bands(wanted, grid)):
+        for index, read in enumerate(patches.reader.read_measured_bands(patches.wanted(asset), grid)):
             measured = np.where(read > lowest, read, np.nan)
             mosaic[index][open_pixels] = measured[open_pixels]
     return mosaic
@@ -219,8 +231,7 @@ def _read_land_cover(patches: PatchReader, assets: Sequence[AssetRef], sample: S
     nodata, shape = np.uint8(patches.modality.nodata or 0), (sample.grid.size, sample.grid.size)
     values = np.full((len(patches.shard.bands), *shape), nodata)
     for asset in patches.reader.joined(assets):
-        wanted = [Wanted(href, "nearest") for href in asset.hrefs]
-        for index, read in enumerate(patches.reader.read_bands(wanted, sample.grid)):
+        for index, read in enumerate(patches.reader.read_bands(patches.wanted(asset), sample.grid)):
             take = (values[index] == nodata) & ~np.ma.getmaskarray(read)
             values[index][take] = np.ma.getdata(read)[take]
     return Patch(values=values)

@@ -193,6 +193,8 @@ class ShardReport:
     patches: tuple[PatchReport, ...] = ()
     moments: tuple[Moments, ...] = ()
     """One per band, over valid pixels."""
+    fallbacks: tuple[tuple[str, int], ...] = ()
+    """Windows that the fast reader left to GDAL: reason and count."""
     error: str = ""
     attempts: int = 1
     """How often the building of this file was begun, over all runs."""

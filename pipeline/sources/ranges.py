@@ -21,6 +21,9 @@ from pipeline.sources.governor import AGAIN, REFUSED, AgainError, Governor, paus
 CONNECTIONS = 32
 """Requests of one process at the same time."""
 
+IN_FLIGHT = 16 << 20
+"""Bytes that one reader has asked for and not yet used."""
+
 SILENT_SECONDS = 30.0
 """Longest wait for the next byte."""
 LONGEST_SECONDS = 60.0
@@ -38,6 +41,9 @@ class NoRangesError(Exception):
 class Bytes(Protocol):
     """A file that can be read by ranges."""
 
+    ahead: int
+    """How much may be asked for before it is used [bytes]."""
+
     def read(self, first: int, count: int) -> "Future[bytes]":
         """Start reading `count` bytes from byte `first`; fewer come back only where the file ends."""
 
@@ -47,6 +53,8 @@ class Bytes(Protocol):
 
 class LocalBytes:
     """A file on disk."""
+
+    ahead = 0
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY)
@@ -71,8 +79,13 @@ class RemoteBytes:
     Each request is signed when it is sent; one that is refused is signed anew and sent once more.
     """
 
-    def __init__(self, source: Signer, href: str, options: Mapping[str, Any]) -> None:
-        """Take the file that `source` knows as `href`, under GDAL's options for retries and time limits."""
+    ahead = IN_FLIGHT
+
+    def __init__(self, source: Signer, href: str, options: Mapping[str, Any], version: str = "") -> None:
+        """Take the file that `source` knows as `href`, under GDAL's options for retries and time limits.
+
+        `version` is the one to read, as the server names it; by default that of the first answer.
+        """
         self._source, self._href, self.name = source, href, public(href)
         self._governor = Governor(
             permits=permits_of(source),
@@ -80,7 +93,7 @@ class RemoteBytes:
             first_wait=float(options["GDAL_HTTP_RETRY_DELAY"]),
         )
         self._timeout = Timeout(connect=float(options["GDAL_HTTP_CONNECTTIMEOUT"]), read=SILENT_SECONDS)
-        self._version = ""
+        self._version = version
         self._size: int | None = None
         self._lock = threading.Lock()
 
@@ -105,6 +118,11 @@ class RemoteBytes:
 
     def close(self) -> None:
         """Do nothing: connections belong to the pool."""
+
+    @property
+    def version(self) -> str:
+        """The version that is read: a strong entity tag, or nothing where the server gives none."""
+        return self._version
 
     @property
     def size(self) -> int:
@@ -198,14 +216,17 @@ def _body(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
     return b"".join(parts)
 
 
-def remote_bytes(source: Signer, href: str, options: Mapping[str, Any], known: Collection[str]) -> RemoteBytes | None:
+def remote_bytes(
+    source: Signer, href: str, options: Mapping[str, Any], known: Collection[str], *, version: str = ""
+) -> RemoteBytes | None:
     """Return `href` to be read by range, or None where only GDAL can: elsewhere than HTTP, or by way of a proxy.
 
+    `version` is the one to read, where it is known.
     Options that are not among the `known` ones ask for GDAL, too: only it knows what they mean, a login for example.
     """
     is_plain = all(key in known or key.startswith("AWS_") for key in options)
     is_remote = source.sign(href).startswith(("http://", "https://"))
-    return RemoteBytes(source, href, options) if is_remote and is_plain and _is_direct() else None
+    return RemoteBytes(source, href, options, version) if is_remote and is_plain and _is_direct() else None
 
 
 @cache

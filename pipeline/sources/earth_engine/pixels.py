@@ -1,7 +1,7 @@
 """Pixels of a patch: one request for all bands of an acquisition, on the patch's own grid."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,6 +63,14 @@ class EarthEngineReader:
             for index, reference in enumerate(bands)
         }
         return [read[parse_href(one.href)] for one in wanted]
+
+    def read_ahead(self, reads: Iterable[tuple[Sequence[Wanted], PatchGrid]]) -> None:
+        """Do nothing: a request holds one patch."""
+
+    @property
+    def left_to_reference(self) -> Mapping[str, int]:
+        """Nothing: there are no files."""
+        return {}
 
     def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
         """Read a physical quantity, float32 with NaN for no data."""
