@@ -1,7 +1,7 @@
 """Each kernel against the NumPy lines it replaces and against a copy: `python -m benchmarks.kernels [--quick]`.
 
-Time of one core. A patch is 264 × 264 px of two bands of radar, or of one band. NumPy works patch by patch, which suits its
-temporaries: they fit the cache.
+Time of one core. A patch is 264 × 264 px of two bands of radar, or of one band. NumPy works patch by patch, which suits
+its temporaries: they fit the cache.
 """
 
 import time

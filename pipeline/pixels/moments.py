@@ -5,6 +5,8 @@ Golub and LeVeque (1983), Algorithms for computing the sample variance, equation
 """
 
 import math
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -168,6 +170,19 @@ def moments_of(values: NDArray[Any], *, nodata: float | None) -> Moments:
     if values.dtype.name in _EXACT_DTYPES:
         return _integer_moments(values, nodata)
     return _floating_moments(values, nodata)
+
+
+def merged_moments(frames: Iterable[Sequence[Moments]]) -> tuple[Moments, ...]:
+    """Return the moments of every band of a series of images, each given by those of its bands.
+
+    The same images in another order may differ by rounding: a file's are added in their order in the file.
+    """
+    return tuple(reduce(Moments.merge, band, Moments()) for band in zip(*frames, strict=True))
+
+
+def frame_moments(frame: NDArray[Any], *, nodata: float | None) -> tuple[Moments, ...]:
+    """Return the moments of each band of one image (band, y, x); see `moments_of`."""
+    return tuple(moments_of(band, nodata=nodata) for band in frame)
 
 
 def _integer_moments(values: NDArray[Any], nodata: float | None) -> Moments:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from pipeline.layouts.ssl4eo import CODECS, ZIP_EPOCH, Store
+from pipeline.layouts.encoding import CODECS, Store
+from pipeline.layouts.ssl4eo import ZIP_EPOCH
 from pipeline.records import Shard
 from pipeline.validate.findings import Finding
 from pipeline.validate.listing import COORDINATES, DIMS, GROUP_ENTRIES, PER_PATCH
