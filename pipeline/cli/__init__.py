@@ -18,6 +18,7 @@ from pipeline.cli.cluster import add_cluster, setting_of
 from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
 from pipeline.cli.publish import add_publish
+from pipeline.cli.simulation import add_simulation, simulated_lines
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import Runner, open_runner, worker_needs
 from pipeline.demo import demo_request
@@ -80,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         _add_request(command)
+        if name == "plan":
+            add_simulation(command)
         command.set_defaults(call=call)
     demo = commands.add_parser("demo", help="build a dataset from the embedded archive")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
@@ -117,7 +120,11 @@ def _plan(options: argparse.Namespace) -> int:
     request = _request(options)
     with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
         _make_plan(request, _existing(options), runner)
-    _print_rejected(rejected_rows(load_plan(request.out)))
+    decided = load_plan(request.out)
+    _print_rejected(rejected_rows(decided))
+    if options.simulate:
+        for line in simulated_lines(decided, request.recipe, connect(request), options):
+            _say(line)
     print(f"plan: {request.out / 'plan.parquet'}; build it with the same command, `build` and --resume")
     return 0
 
