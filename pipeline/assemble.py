@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import AllowanceError, SourceError, TransientSourceError
-from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
+from pipeline.layouts import LAYOUTS
+from pipeline.layouts.encoding import PixelEncoder, PixelShape
+from pipeline.layouts.ssl4eo import NO_TIME, ShardLabels
 from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
-from pipeline.pixels.moments import moments_of
+from pipeline.pixels.moments import frame_moments, merged_moments
 from pipeline.receipts import STOPPED, Attempts, plan_digest
 from pipeline.records import (
     MODALITIES,
     Modality,
+    Moments,
     PatchReport,
     PlanRow,
     Reason,
@@ -38,8 +42,6 @@ logger = logging.getLogger(__name__)
 CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
 READ_TOGETHER = 32
 """Patches of one scene in memory before they are put together: some 30 MB of twelve bands at 264 px."""
-NO_DATA_CLASS = 6
-"""Class of `cloud_mask` where nothing is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +114,12 @@ def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardRepo
 
 
 def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, digest: str) -> ShardReport:
-    canvas = _blank(shard)
-    reports, fallbacks = _paint(canvas, shard, recipe, options)
-    stored = target.write(shard, recipe.layout, _content(canvas, shard, recipe, reports))
-    nodata = canvas.modality.nodata
+    shape = _shape_of(shard, recipe)
+    with LAYOUTS[recipe.layout].encoder(shape) as encoder:
+        canvas = _Canvas(MODALITIES[shard.modality], encoder, _positions(shard))
+        reports, fallbacks = _paint(canvas, shard, recipe, options)
+        labels = _labels(canvas, shard, recipe, reports)
+        stored = target.write(shard, recipe.layout, labels, encoder.finish())
     return ShardReport(
         path=shard.path,
         plan_digest=digest,
@@ -125,38 +129,49 @@ def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, 
         bytes=stored.bytes,
         patches=reports,
         fallbacks=tuple(sorted(fallbacks.items())),
-        moments=tuple(moments_of(canvas.bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))),
+        moments=_moments(canvas, shape),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Canvas:
-    """Arrays of one shard while they are filled; every patch has its own part, so threads never meet."""
+    """One shard while it is filled: every patch goes to be compressed at once, and only its statistics stay."""
 
     modality: Modality
-    bands: NDArray[Any]
-    cloud_mask: NDArray[np.uint8] | None
+    encoder: PixelEncoder
     positions: dict[str, int]
+    moments: dict[tuple[int, int], tuple[Moments, ...]] = field(default_factory=dict)
 
     def put(self, row: PlanRow, patch: Patch) -> None:
         at = self.positions[row.sample_id], row.timestep
-        self.bands[at] = patch.values
-        if self.cloud_mask is not None and patch.cloud_mask is not None:
-            self.cloud_mask[at] = patch.cloud_mask
+        self.encoder.put(*at, patch.values, patch.cloud_mask)
+        self.moments[at] = frame_moments(patch.values, nodata=self.modality.nodata)
 
 
-def _blank(shard: Shard) -> _Canvas:
+def _moments(canvas: _Canvas, shape: PixelShape) -> tuple[Moments, ...]:
+    blank = np.full((shape.bands, shape.height, shape.width), shape.fill, shape.dtype)
+    missing = frame_moments(blank, nodata=canvas.modality.nodata)
+    return merged_moments(canvas.moments.get(at, missing) for at in product(range(shape.samples), range(shape.times)))
+
+
+def _shape_of(shard: Shard, recipe: Recipe) -> PixelShape:
     modality = MODALITIES[shard.modality]
     size = shard.samples[0].grid.size
-    frames = (len(shard.samples), shard.timesteps)
-    fill = 0 if modality.nodata is None else modality.nodata
-    has_mask = modality.name in CLOUD_MASK_MODALITIES
-    return _Canvas(
-        modality=modality,
-        bands=np.full((*frames, len(shard.bands), size, size), fill, np.dtype(modality.dtype)),
-        cloud_mask=np.full((*frames, size, size), NO_DATA_CLASS, np.uint8) if has_mask else None,
-        positions={sample.id: index for index, sample in enumerate(shard.samples)},
+    return PixelShape(
+        samples=len(shard.samples),
+        times=shard.timesteps,
+        bands=len(shard.bands),
+        height=size,
+        width=size,
+        dtype=np.dtype(modality.dtype),
+        fill=0 if modality.nodata is None else modality.nodata,
+        has_cloud_mask=modality.name in CLOUD_MASK_MODALITIES,
+        store=recipe.store,
     )
+
+
+def _positions(shard: Shard) -> dict[str, int]:
+    return {sample.id: index for index, sample in enumerate(shard.samples)}
 
 
 def _paint(
@@ -242,12 +257,11 @@ def _put(report: PatchReport, row: PlanRow, patch: Patch, canvas: _Canvas, max_m
     return replace(report, filled=1.0 - valid)
 
 
-def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[PatchReport]) -> ShardContent:
+def _labels(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[PatchReport]) -> ShardLabels:
     samples = shard.samples
     file_ids, times = _frames(canvas, shard, reports)
     half = np.arange(samples[0].grid.size) + 0.5
-    return ShardContent(
-        bands=canvas.bands,
+    return ShardLabels(
         band_names=shard.bands,
         sample_ids=tuple(sample.id for sample in samples),
         file_ids=file_ids,
@@ -257,9 +271,7 @@ def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[Pa
         lat=np.array([sample.lat for sample in samples], np.float64),
         eastings=np.array([s.grid.left + half * s.grid.resolution for s in samples], np.float64),
         northings=np.array([s.grid.top - half * s.grid.resolution for s in samples], np.float64),
-        cloud_mask=canvas.cloud_mask,
         band_attributes=shard_attributes(shard, recipe),
-        store=recipe.store,
         attributes={"layout": recipe.layout, "recipe": recipe.name, "modality": shard.modality},
     )
 

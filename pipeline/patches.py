@@ -202,8 +202,8 @@ def as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np
 def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
     if assets and patches.reader.is_decibel(assets[0].hrefs[0]):
         return Patch(values=_float_mosaic(patches, assets, sample).astype(patches.modality.dtype))
-    decibel = power_to_db(_float_mosaic(patches, assets, sample, lowest=0.0))
-    return Patch(values=decibel.astype(patches.modality.dtype))
+    power = _float_mosaic(patches, assets, sample, lowest=0.0)
+    return Patch(values=power_to_db(power, dtype=patches.modality.dtype))
 
 
 def _read_elevation(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:

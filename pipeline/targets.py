@@ -16,7 +16,8 @@ from obstore.exceptions import NotFoundError
 from pipeline.errors import LayoutError
 from pipeline.folder import writing
 from pipeline.layouts import LAYOUTS
-from pipeline.layouts.ssl4eo import ShardContent
+from pipeline.layouts.encoding import EncodedPixels
+from pipeline.layouts.ssl4eo import ShardLabels
 from pipeline.receipts import (
     Attempts,
     attempts_text,
@@ -51,7 +52,7 @@ class Target(Protocol):
     def find(self, shard: Shard, digest: str) -> ShardReport | None:
         """Return the receipt if the file is done: plan and file match it; otherwise None."""
 
-    def write(self, shard: Shard, layout: str, content: ShardContent) -> Stored:
+    def write(self, shard: Shard, layout: str, labels: ShardLabels, pixels: EncodedPixels) -> Stored:
         """Write one file in one step: nothing is there until it is whole."""
 
     def accept(self, shard: Shard, report: ShardReport) -> None:
@@ -82,10 +83,10 @@ class FolderTarget:
         """See `Target.find`: the file is read, and its SHA-256 compared."""
         return find_receipt(self.root, shard, digest)
 
-    def write(self, shard: Shard, layout: str, content: ShardContent) -> Stored:
+    def write(self, shard: Shard, layout: str, labels: ShardLabels, pixels: EncodedPixels) -> Stored:
         """See `Target.write`; raises TargetError when the folder cannot be written."""
         with writing(self.root):
-            sha256, size = LAYOUTS[layout].write(self.root / shard.path, content)
+            sha256, size = LAYOUTS[layout].write(self.root / shard.path, labels, pixels)
         return Stored(sha256=sha256, bytes=size)
 
     def accept(self, shard: Shard, report: ShardReport) -> None:
@@ -134,14 +135,14 @@ class StoreTarget:
                 return None
         return report if is_same and report.state == "done" and report.plan_digest == digest else None
 
-    def write(self, shard: Shard, layout: str, content: ShardContent) -> Stored:
+    def write(self, shard: Shard, layout: str, labels: ShardLabels, pixels: EncodedPixels) -> Stored:
         """See `Target.write`; raises as `find`.
 
         The file is made in a nameless temporary file: whoever is killed leaves nothing behind, here or there.
         """
         with TemporaryFile(prefix="sen12-") as raw:
             with writing(Path(gettempdir())):
-                LAYOUTS[layout].dump(raw, content)
+                LAYOUTS[layout].dump(raw, labels, pixels)
                 size = raw.tell()
             raw.seek(0)
             sha256 = hashlib.file_digest(raw, "sha256").hexdigest()

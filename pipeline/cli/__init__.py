@@ -20,6 +20,7 @@ from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
 from pipeline.cli.lock import add_locks
 from pipeline.cli.publish import add_publish
+from pipeline.cli.simulation import add_simulation, simulated_lines
 from pipeline.cli.status import add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import Runner, open_runner, worker_bound, worker_needs
@@ -102,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         _add_request(command)
+        if name == "plan":
+            add_simulation(command)
         command.set_defaults(call=call)
     demo = commands.add_parser("demo", help="build a dataset from the embedded archive")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
@@ -144,7 +147,11 @@ def _plan(options: argparse.Namespace) -> int:
     with _opened_request(options) as (request, mirror):
         with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
             _make_plan(request, _existing(options), runner, mirror)
-        _print_rejected(rejected_rows(load_plan(request.out)))
+        decided = load_plan(request.out)
+        _print_rejected(rejected_rows(decided))
+        if options.simulate:
+            for line in simulated_lines(decided, request.recipe, connect(request), options):
+                _say(line)
         print(f"plan: {mirror.name}/plan.parquet; build it with the same command, `build` and --resume")
     return 0
 

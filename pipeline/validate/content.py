@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.assemble import NO_DATA_CLASS
-from pipeline.pixels import moments_of
+from pipeline.layouts.encoding import NO_DATA_CLASS
+from pipeline.pixels import frame_moments, merged_moments
 from pipeline.records import MODALITIES, Choice, Modality, Shard, ShardReport
 from pipeline.validate.findings import Finding
 from pipeline.validate.labels import label_fault
@@ -149,8 +149,8 @@ def _cloud_mask_faults(where: str, values: NDArray[Any], mask: NDArray[Any]) -> 
 
 def _moment_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
     nodata = MODALITIES[shard.modality].nodata
-    bands = dataset["bands"].values
-    found = [moments_of(bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))]
+    frames = dataset["bands"].values.reshape(-1, *dataset["bands"].shape[2:])
+    found = merged_moments(frame_moments(frame, nodata=nodata) for frame in frames)
     for name, moments, summed in zip_longest(shard.bands, found, report.moments):
         if moments != summed:
             yield _Fault("moments", str(name), "its pixels do not add up to what its receipt says of them")

@@ -27,8 +27,9 @@ MEASURE = """
 import numpy as np
 from pathlib import Path
 import pipeline.assemble
-from pipeline.layouts.ssl4eo import ShardContent, write_shard
-from pipeline.pixels.moments import moments_of
+from pipeline.layouts.encoding import PixelShape, open_encoder
+from pipeline.layouts.ssl4eo import ShardLabels, write_encoded
+from pipeline.pixels import frame_moments
 
 def peak():
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
@@ -36,14 +37,20 @@ def peak():
 
 n, t, c, s = {shape}
 before = peak()
-bands = np.random.default_rng(0).integers(0, 10000, (n, t, c, s, s), np.int16)
-for band in range(c):
-    moments_of(bands[:, :, band], nodata=-32768)
-write_shard(Path("{path}"), ShardContent(
-    bands=bands, band_names=tuple(f"b{{i}}" for i in range(c)), sample_ids=tuple(map(str, range(n))),
+rng = np.random.default_rng(0)
+shape = PixelShape(samples=n, times=t, bands=c, height=s, width=s, dtype=np.dtype(np.int16), fill=-32768,
+                   has_cloud_mask=True, store="{store}")
+labels = ShardLabels(
+    band_names=tuple(f"b{{i}}" for i in range(c)), sample_ids=tuple(map(str, range(n))),
     file_ids=np.full((n, t), "x" * 60), times=np.full((n, t), np.datetime64("NaT", "ns")),
-    epsg=np.full(n, 32633), lon=np.zeros(n), lat=np.zeros(n), eastings=np.zeros((n, s)), northings=np.zeros((n, s)),
-    cloud_mask=np.zeros((n, t, s, s), np.uint8), store="{store}"))
+    epsg=np.full(n, 32633), lon=np.zeros(n), lat=np.zeros(n), eastings=np.zeros((n, s)), northings=np.zeros((n, s)))
+with open_encoder(shape) as encoder:
+    for sample in range(n):
+        for time in range(t):
+            frame = rng.integers(-32767, 32767, (c, s, s), np.int16)
+            frame_moments(frame, nodata=-32768)
+            encoder.put(sample, time, frame, rng.integers(0, 256, (s, s), np.uint8))
+    write_encoded(Path("{path}"), labels, encoder.finish())
 print(peak() - before, before)
 """
 
