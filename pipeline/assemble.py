@@ -18,7 +18,6 @@ from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
 from pipeline.pixels.moments import moments_of
 from pipeline.receipts import find_receipt, plan_digest, save_receipt
 from pipeline.records import (
-    MODALITIES,
     Modality,
     PatchReport,
     PlanRow,
@@ -34,6 +33,8 @@ from pipeline.sources.window import Signer
 logger = logging.getLogger(__name__)
 
 CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
+OPTICAL = frozenset({"S2L2A", "S2L1C"})
+"""Products whose numbers carry the recipe's offset."""
 NO_DATA_CLASS = 6
 """Class of `cloud_mask` where nothing is known."""
 
@@ -108,7 +109,7 @@ class _Canvas:
 
 
 def _blank(shard: Shard) -> _Canvas:
-    modality = MODALITIES[shard.modality]
+    modality = shard.kind
     size = shard.samples[0].grid.size
     frames = (len(shard.samples), shard.timesteps)
     fill = 0 if modality.nodata is None else modality.nodata
@@ -224,13 +225,15 @@ def _frames(
 
 def shard_attributes(shard: Shard, recipe: Recipe) -> dict[str, Any]:
     """Return the attributes of a shard's `bands`: those of its modality, and what its source says differently."""
-    return {**band_attributes(MODALITIES[shard.modality], recipe), **attributes_of(_hrefs(shard))}
+    return {**band_attributes(shard.kind, recipe), **attributes_of(_hrefs(shard))}
 
 
 def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
     """Return what a reader must know about `bands`: unit, no data, offset, resampling."""
-    attributes: dict[str, Any] = {"units": modality.unit, **_MEANING[modality.name]}
-    if modality.dtype == "int16":
+    own = recipe.own_modalities.get(modality.name)
+    meaning = _MEANING[modality.name] if own is None else {"quantity": own.quantity}
+    attributes: dict[str, Any] = {"units": modality.unit, **meaning}
+    if modality.product in OPTICAL and modality.dtype == "int16":
         attributes["offset"] = recipe.offset
     if modality.nodata is not None:
         attributes["nodata"] = "NaN" if np.isnan(modality.nodata) else int(modality.nodata)

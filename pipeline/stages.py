@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from pipeline.assemble import BuildOptions, build_shard
 from pipeline.catalog import Decided, read_decided, write_built, write_decided
 from pipeline.catalog.built import LedgerRow
@@ -19,7 +21,7 @@ from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
 from pipeline.receipts import plan_digest
-from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport
+from pipeline.records import PlanRow, Recipe, Score, Shard, ShardReport
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
@@ -166,16 +168,16 @@ def cost_of(decided: Decided, recipe: Recipe) -> Cost:
     shards = shards_of(decided, recipe)
     windows = read_bytes = stored_bytes = 0
     for shard in shards:
-        modality = MODALITIES[shard.modality]
-        frame = recipe.patch_size**2 * modality_itemsize(shard.modality) * len(shard.bands)
+        modality, itemsize = shard.kind, np.dtype(shard.kind.dtype).itemsize
+        resolution = recipe.resolution_of(shard.modality)
+        frame = recipe.size_of(shard.modality) ** 2 * itemsize * len(shard.bands)
         stored_bytes += frame * len(shard.samples) * shard.timesteps
         for row in shard.rows:
             assets = row.choice.assets if row.choice else ()
             windows += sum(len(asset.hrefs) + bool(asset.mask_href) for asset in assets)
             if assets:
                 read_bytes += sum(
-                    round((recipe.step / max(modality.band(band).resolution, recipe.resolution)) ** 2)
-                    * modality_itemsize(shard.modality)
+                    round((recipe.step / max(modality.band(band).resolution, resolution)) ** 2) * itemsize
                     for band in shard.bands
                 )
     left_out = sum(not decided.places[sample.id].shard for sample in decided.samples)
@@ -193,16 +195,13 @@ def forecast_of(decided: Decided, recipe: Recipe, source: Source) -> Forecast | 
     """Return what building asks of a provider that counts requests; None where the source's does not."""
     if not isinstance(source, ForecastingSource):
         return None
-    grids = {sample.id: sample.grid for sample in decided.samples}
-    rows = (row for shard in shards_of(decided, recipe) for row in shard.rows)
     return source.forecast(
-        (row.choice.assets, grids[row.sample_id]) for row in rows if row.choice is not None and row.choice.assets
+        (row.choice.assets, grids[row.sample_id])
+        for shard in shards_of(decided, recipe)
+        for grids in ({sample.id: sample.grid for sample in shard.samples},)
+        for row in shard.rows
+        if row.choice is not None and row.choice.assets
     )
-
-
-def modality_itemsize(name: str) -> int:
-    """Return the bytes of one stored value."""
-    return {"int16": 2, "uint8": 1, "float16": 2, "float32": 4}[MODALITIES[name].dtype]
 
 
 def build(
@@ -265,6 +264,7 @@ def _served(rows: Sequence[PlanRow], recipe: Recipe) -> set[str]:
     """Return the samples that get a place in a file."""
     if recipe.complete:
         return {row.sample_id for row in rows} - {row.sample_id for row in rows if row.choice is None}
-    if any(MODALITIES[row.modality].is_series for row in rows):
-        return {row.sample_id for row in rows if row.choice and MODALITIES[row.modality].is_series}
+    series = {modality.name for modality in recipe.wanted if modality.is_series}
+    if any(row.modality in series for row in rows):
+        return {row.sample_id for row in rows if row.choice and row.modality in series}
     return {row.sample_id for row in rows if row.choice}

@@ -129,6 +129,9 @@ def _fault(error: Any) -> str:
 def _keys_at(location: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in location:
+        if part not in model.model_fields:
+            # The name of a modality of the recipe's own.
+            continue
         annotation = model.model_fields[part].annotation
         models = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
         models = [one for one in models if issubclass(one, BaseModel)]

@@ -12,8 +12,12 @@ from pipeline.errors import RecipeError
 S2_NODATA = -32768
 """No data of stored Sentinel-2 digital numbers; declared in an attribute of ours, never as `_FillValue`."""
 
-Product = Literal["S2L2A", "S2L1C", "S1", "DEM", "LULC", "LABELS"]
-"""What a provider is asked for; several modalities may be cut from one product."""
+Product = str
+"""What a provider is asked for: one of `PRODUCTS`, from which several modalities may be cut, or the name of a modality
+that the recipe describes itself."""
+
+PRODUCTS = ("S2L2A", "S2L1C", "S1", "DEM", "LULC", "LABELS")
+"""Products that this package knows; labels come from no provider."""
 
 Resampling = Literal["nearest", "bilinear", "cubic", "average"]
 
@@ -116,3 +120,9 @@ MODALITIES: dict[str, Modality] = {
     ),
 }  # fmt: skip
 """Every modality by name: what a recipe may ask for."""
+
+
+def store_order(name: str) -> tuple[int, str]:
+    """Return what modalities are ordered by: the store table's order, then those of recipes' own by name."""
+    names = list(MODALITIES)
+    return (names.index(name), "") if name in MODALITIES else (len(names), name)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.pixels.classification import ClassShares
-from pipeline.records import AssetRef, PatchGrid, Product, Scene
+from pipeline.records import AssetRef, OwnModality, PatchGrid, Product, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class Query:
     """First instant, aware; None (with `end`) for a product that has no time."""
     end: datetime | None = None
     """First instant after the window, aware: the window is half-open."""
+    own: OwnModality | None = None
+    """What `product` is where the recipe describes it."""
 
     def __post_init__(self) -> None:
         if self.product == "LABELS":

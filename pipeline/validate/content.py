@@ -98,7 +98,7 @@ def _time_of(choice: Choice | None) -> np.datetime64:
 
 
 def _pixel_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
-    modality, written = MODALITIES[shard.modality], _written(report)
+    modality, written = shard.kind, _written(report)
     padded = _padded(shard)
     bands = dataset["bands"].values
     masks = dataset["cloud_mask"].values if "cloud_mask" in dataset else None
@@ -119,7 +119,7 @@ def _pixel_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
 
 
 def _label_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
-    if MODALITIES[shard.modality].product != "LABELS":
+    if shard.kind.product != "LABELS":
         return
     bands, written = dataset["bands"].values, _written(report)
     samples = {sample.id: (index, sample) for index, sample in enumerate(shard.samples)}
@@ -148,7 +148,7 @@ def _cloud_mask_faults(where: str, values: NDArray[Any], mask: NDArray[Any]) -> 
 
 
 def _moment_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
-    nodata = MODALITIES[shard.modality].nodata
+    nodata = shard.kind.nodata
     bands = dataset["bands"].values
     found = [moments_of(bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))]
     for name, moments, summed in zip_longest(shard.bands, found, report.moments):

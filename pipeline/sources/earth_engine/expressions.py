@@ -7,7 +7,7 @@ import ee
 
 from pipeline.errors import RecipeError
 from pipeline.records import PatchGrid, Resampling
-from pipeline.sources.earth_engine.collections import CLASSES, BandReference
+from pipeline.sources.earth_engine.collections import BandReference
 
 VALID = "valid"
 """Band of a request's answer: bit i is set where its i-th band has data."""
@@ -76,5 +76,5 @@ def _cast(image: Any, reference: BandReference) -> Any:
 
 
 def _coverage(layer: Any, bands: Bands) -> Any:
-    classes = [index for index, reference in enumerate(bands) if reference.band == CLASSES]
+    classes = [index for index, reference in enumerate(bands) if reference.is_classification]
     return layer.select([band_name(classes[0]) if classes else VALID]).neq(0)

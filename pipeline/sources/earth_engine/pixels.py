@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RecipeError, TransientSourceError
 from pipeline.records import AssetRef, PatchGrid, Resampling
 from pipeline.sources.earth_engine import usage
-from pipeline.sources.earth_engine.collections import CLASSES, DECIBEL, BandReference, parse_href
+from pipeline.sources.earth_engine.collections import DECIBEL, BandReference, parse_href
 from pipeline.sources.earth_engine.expressions import VALID, Bands, band_name, patch_image, pixel_grid
 from pipeline.sources.earth_engine.governor import Governor
 from pipeline.sources.window import Wanted
@@ -130,6 +130,6 @@ def _decoded(data: bytes, bands: Bands, grid: PatchGrid, subject: str) -> NDArra
 def _marked(reference: BandReference, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
     if values.dtype.kind == "f":
         return np.where(valid, values, np.float32("nan")).astype(np.float32)
-    if reference.band == CLASSES:
+    if reference.is_classification:
         return np.where(valid, values, np.uint8(0)).astype(np.uint8)
     return np.ma.MaskedArray(values, ~valid)

@@ -39,7 +39,8 @@ class EarthEngineSource:
 
     def search(self, query: Query) -> list[Scene]:
         """Return the scenes that touch the query, by (acquired, id)."""
-        found = find_scenes(self.governor, self.collections[query.product], query)
+        collection = query.own.collection if query.own else self.collections[query.product]
+        found = find_scenes(self.governor, collection, query)
         scenes = list({scene.id: scene for scene in found if query.admits(scene.acquired)}.values())
         outlines = shapely.from_wkb(np.array([scene.footprint for scene in scenes], dtype=object))
         touching = shapely.intersects(outlines, query.footprint)
