@@ -123,6 +123,8 @@ def _fault(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not dotted:
         return str(message)
+    if error["type"] == "value_error" and isinstance(error["input"], Mapping):
+        return f"{dotted}: {message}"
     return f"{dotted}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
 
 

@@ -46,6 +46,8 @@ class Modality:
     """UDUNITS-like unit of the stored numbers."""
     is_series: bool = True
     """True: a time axis of the series' length. False: static, a time axis of 1."""
+    is_paired: bool = False
+    """True: a series in the order of the optical images that its own are paired with; they may repeat."""
     orbit_state: str | None = None
     """Sentinel-1 only: the pass direction that this modality keeps; 'unknown' where the item does not say, None for
     any."""
@@ -92,7 +94,7 @@ MODALITIES: dict[str, Modality] = {
         name="S2RGB", product="S2L2A", bands=_bands(B04=10, B03=10, B02=10), dtype="uint8", nodata=0, unit="1"
     ),
     "S1GRD": Modality(
-        name="S1GRD", product="S1", bands=_S1_BANDS, dtype="float16", nodata=float("nan"), unit="dB"
+        name="S1GRD", product="S1", bands=_S1_BANDS, dtype="float16", nodata=float("nan"), unit="dB", is_paired=True
     ),
     "SCL": Modality(
         name="SCL", product="S2L2A", bands=_bands(SCL=20), dtype="uint8", nodata=0, unit="1"

@@ -123,4 +123,5 @@ class OwnModality(Model):
             nodata=float("nan") if self.nodata is None else self.nodata,
             unit=self.unit,
             is_series=self.time != "date",
+            is_paired=self.time == "frames",
         )

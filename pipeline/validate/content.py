@@ -15,8 +15,6 @@ from pipeline.validate.findings import Finding
 from pipeline.validate.labels import label_fault
 from pipeline.validate.listing import LARGEST_CLOUD_CLASS
 
-PAIRED = "S1GRD"
-
 
 class _Fault(NamedTuple):
     """One fault of one sample, frame or band; those of one kind become one finding."""
@@ -88,8 +86,7 @@ def _frame_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
                 yield _Fault("time_", where, f"time_ is {time}, planned {planned_time}")
         own = [step for step in range(shard.timesteps) if (sample.id, step) not in padded]
         known = times[index, own][~np.isnat(times[index, own])]
-        # Radar paired with optical images stands in their order.
-        if shard.modality != PAIRED and np.any(np.diff(known) <= np.timedelta64(0)):
+        if not shard.kind.is_paired and np.any(np.diff(known) <= np.timedelta64(0)):
             yield _Fault("time_", sample.id, "time_ does not ascend")
 
 
