@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.errors import AllowanceError, SourceError, TransientSourceError
 from pipeline.layouts import LAYOUTS
 from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
-from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
+from pipeline.patches import Patch, PatchReader, close_gaps
 from pipeline.pixels.moments import moments_of
 from pipeline.receipts import find_receipt, plan_digest, save_receipt
 from pipeline.records import (
@@ -238,7 +238,7 @@ def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
     if modality.nodata is not None:
         attributes["nodata"] = "NaN" if np.isnan(modality.nodata) else int(modality.nodata)
     if modality.product != "LABELS":
-        attributes["resampling"] = resampling_of(modality, recipe)
+        attributes["resampling"] = recipe.resampling_of(modality.name)
     return attributes
 
 

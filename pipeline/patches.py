@@ -24,7 +24,6 @@ from pipeline.records import (
     Choice,
     Modality,
     Recipe,
-    Resampling,
     Shard,
     ShardSample,
 )
@@ -105,20 +104,6 @@ def draw_labels(name: str, sample: ShardSample, states: Sequence[int]) -> NDArra
     return rasterize_mask(polygons, grid)[np.newaxis]
 
 
-CLASSES = frozenset({"SCL", "LULC"})
-"""Modalities whose numbers are names."""
-
-
-def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
-    """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
-    if modality.name in CLASSES:
-        return "nearest"
-    if modality.name in recipe.own_modalities:
-        return recipe.own_modalities[modality.name].resampling
-    rule: Resampling = getattr(recipe.resampling, modality.product)
-    return rule
-
-
 def close_gaps(patch: Patch, modality: Modality) -> Patch:
     """Fill every pixel without data from the nearest valid pixel of its band; each band must have one."""
     values = patch.values.copy()
@@ -144,7 +129,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
         open_pixels = classes == 0
         if not open_pixels.any():
             break
-        rule = resampling_of(modality, patches.recipe)
+        rule = patches.recipe.resampling_of(modality.name)
         wanted = [Wanted(asset.mask_href, "nearest"), *(Wanted(href, rule) for href in asset.hrefs)]
         mask, *bands = patches.reader.read_bands(wanted, grid)
         found = mask.astype(np.uint8)
@@ -204,7 +189,7 @@ def _float_mosaic(
     """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
-    rule = resampling_of(patches.modality, patches.recipe)
+    rule = patches.recipe.resampling_of(patches.modality.name)
     for asset in patches.reader.joined(assets):
         open_pixels = np.isnan(mosaic).all(axis=0)
         if not open_pixels.any():

@@ -25,7 +25,7 @@ from pipeline.records import PlanRow, Recipe, Score, Shard, ShardReport
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
-from pipeline.sources.contract import Forecast, ForecastingSource, ScoringSource
+from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource, ScoringSource
 from pipeline.sources.permits import LimitedSource
 from pipeline.survey import place_batches, survey_batch, survey_batches
 
@@ -59,8 +59,11 @@ class Cost:
 
 
 def connect(request: Request) -> Source:
-    """Open the source that the request names."""
-    return open_source(request.source, request.recipe.collections)
+    """Open the source that the request names; raises RecipeError when it cannot do what the recipe asks for."""
+    source = open_source(request.source, request.recipe.collections)
+    if isinstance(source, ParticularSource):
+        source.check(request.recipe)
+    return source
 
 
 def survey(
@@ -87,15 +90,14 @@ def survey(
 
 def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
     samples = [sample for sample in found.samples if sample.id not in found.unlabelled]
-    offer = optical_offer(samples, found.scenes, recipe)
+    group = survey_batches
     if isinstance(source, ScoringSource):
-        batches = place_batches(samples, offer, largest=source.windows_at_once)
-    else:
-        batches = survey_batches(samples, offer)
+        group = partial(place_batches, largest=source.windows_at_once)
+    batches = group(samples, optical_offer(samples, found.scenes, recipe))
     radar = needed_bands("S1", recipe)
     if radar and is_measured(recipe):
         offer = radar_offer(samples, found.scenes, recipe)
-        batches += survey_batches(samples, offer, band=radar[0], radar=recipe.resampling.S1)
+        batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     progress(0, len(batches))
     task = partial(survey_batch, source=_limited(source, runner))

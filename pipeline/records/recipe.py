@@ -9,6 +9,9 @@ from pipeline.records.modality import MODALITIES, PRODUCTS, Modality, Resampling
 from pipeline.records.model import Model
 from pipeline.records.own import ModalityName, OwnModality
 
+CLASSES = frozenset({"SCL", "LULC"})
+"""Modalities whose numbers are names."""
+
 Layout = Literal["ssl4eo-s12-v1.1"]
 
 
@@ -337,6 +340,15 @@ class Recipe(Model):
     def timesteps_of(self, modality: str) -> int:
         """Return the length of the time axis of `modality`."""
         return self.series_length if self.modality(modality).is_series else 1
+
+    def resampling_of(self, modality: str) -> Resampling:
+        """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
+        if modality in CLASSES:
+            return "nearest"
+        if modality in self.own_modalities:
+            return self.own_modalities[modality].resampling
+        rule: Resampling = getattr(self.resampling, MODALITIES[modality].product)
+        return rule
 
     def resolution_of(self, modality: str) -> float:
         """Return the pixel size of `modality` [m]."""

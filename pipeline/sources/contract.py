@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.pixels.classification import ClassShares
-from pipeline.records import AssetRef, OwnModality, PatchGrid, Product, Scene
+from pipeline.records import AssetRef, OwnModality, PatchGrid, Product, Recipe, Resampling, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,9 @@ class ScoreWindow(NamedTuple):
 
     grid: PatchGrid
     hrefs: tuple[str, ...]
-    """Classification of each scene of the acquisition, first one first."""
+    """Classification, or radar band, of each scene of the acquisition, first one first."""
+    radar: Resampling | None = None
+    """How the radar band is brought onto the patch; None for a classification."""
 
 
 @runtime_checkable
@@ -61,7 +63,15 @@ class ScoringSource(Protocol):
         """How many windows one request may hold."""
 
     def class_shares(self, windows: Sequence[ScoreWindow]) -> list[ClassShares]:
-        """Return the shares of no data, cloud, shadow and snow in each window."""
+        """Return the shares of no data, cloud, shadow and snow in each window; of radar those without measurement."""
+
+
+@runtime_checkable
+class ParticularSource(Protocol):
+    """A source that cannot do all that a recipe may ask for."""
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise RecipeError for what would fail when pixels are read."""
 
 
 class Forecast(NamedTuple):

@@ -9,11 +9,12 @@ import numpy as np
 import shapely
 
 from pipeline.pixels.classification import ClassShares
-from pipeline.records import AssetRef, PatchGrid, Scene
+from pipeline.records import AssetRef, PatchGrid, Recipe, Scene
 from pipeline.records.recipe import Collections
 from pipeline.sources.contract import Forecast, Query, ScoreWindow, Source
 from pipeline.sources.earth_engine import usage
 from pipeline.sources.earth_engine.collections import DEFAULT_COLLECTIONS
+from pipeline.sources.earth_engine.feasible import check_recipe
 from pipeline.sources.earth_engine.forecast import forecast_reads
 from pipeline.sources.earth_engine.governor import Governor, Limits
 from pipeline.sources.earth_engine.pixels import EarthEngineReader
@@ -85,6 +86,10 @@ class EarthEngineSource:
             f"{tag}: {tally.requests} requests, {tally.failures} of them repeated, {tally.bytes / 1e6:.1f} MB of pixels"
             for tag, tally in usage.tallies().items()
         ]
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise RecipeError for resampling that Earth Engine has not, and for more bands than one request holds."""
+        check_recipe(recipe)
 
     @property
     def most_at_once(self) -> int:

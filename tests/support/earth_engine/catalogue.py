@@ -85,14 +85,14 @@ def _radar(item: dict[str, Any], folder: Path) -> list[tuple[str, Image]]:
         "system:time_start": _millis(stated["start_datetime"]),
     }
     power = {name: raster_band(path, nodata=-32768.0) for name, path in files.items()}
-    decibel = {name: raster_band(path, nodata=-32768.0, change=_decibel) for name, path in files.items()}
+    decibel = {name: raster_band(path, nodata=-32768.0, change=in_decibel) for name, path in files.items()}
     return [
         (f"COPERNICUS/{name}", _image(f"COPERNICUS/{name}", index, bands, item, properties))
         for name, bands in {"S1_GRD": decibel, "S1_GRD_FLOAT": power}.items()
     ]
 
 
-def _decibel(power: Any) -> Any:
+def in_decibel(power: Any) -> Any:
     with np.errstate(invalid="ignore", divide="ignore"):
         return 10 * np.log10(power.astype(np.float64))
 
