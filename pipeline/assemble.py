@@ -18,11 +18,10 @@ from pipeline.errors import AllowanceError, SourceError, TransientSourceError
 from pipeline.layouts import LAYOUTS
 from pipeline.layouts.encoding import PixelEncoder, PixelShape
 from pipeline.layouts.ssl4eo import NO_TIME, ShardLabels
-from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
+from pipeline.patches import OPTICAL, Patch, PatchReader, close_gaps
 from pipeline.pixels.moments import frame_moments, merged_moments
 from pipeline.receipts import STOPPED, Attempts, plan_digest
 from pipeline.records import (
-    MODALITIES,
     Modality,
     Moments,
     PatchReport,
@@ -116,7 +115,7 @@ def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardRepo
 def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, digest: str) -> ShardReport:
     shape = _shape_of(shard, recipe)
     with LAYOUTS[recipe.layout].encoder(shape) as encoder:
-        canvas = _Canvas(MODALITIES[shard.modality], encoder, _positions(shard))
+        canvas = _Canvas(shard.kind, encoder, _positions(shard))
         reports, fallbacks = _paint(canvas, shard, recipe, options)
         labels = _labels(canvas, shard, recipe, reports)
         stored = target.write(shard, recipe.layout, labels, encoder.finish())
@@ -155,7 +154,7 @@ def _moments(canvas: _Canvas, shape: PixelShape) -> tuple[Moments, ...]:
 
 
 def _shape_of(shard: Shard, recipe: Recipe) -> PixelShape:
-    modality = MODALITIES[shard.modality]
+    modality = shard.kind
     size = shard.samples[0].grid.size
     return PixelShape(
         samples=len(shard.samples),
@@ -298,18 +297,20 @@ def _frames(
 
 def shard_attributes(shard: Shard, recipe: Recipe) -> dict[str, Any]:
     """Return the attributes of a shard's `bands`: those of its modality, and what its source says differently."""
-    return {**band_attributes(MODALITIES[shard.modality], recipe), **attributes_of(_hrefs(shard))}
+    return {**band_attributes(shard.kind, recipe), **attributes_of(_hrefs(shard))}
 
 
 def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
     """Return what a reader must know about `bands`: unit, no data, offset, resampling."""
-    attributes: dict[str, Any] = {"units": modality.unit, **_MEANING[modality.name]}
-    if modality.dtype == "int16":
+    own = recipe.own_modalities.get(modality.name)
+    meaning = _MEANING[modality.name] if own is None else {"quantity": own.quantity}
+    attributes: dict[str, Any] = {"units": modality.unit, **meaning}
+    if modality.product in OPTICAL and modality.dtype == "int16":
         attributes["offset"] = recipe.offset
     if modality.nodata is not None:
         attributes["nodata"] = "NaN" if np.isnan(modality.nodata) else int(modality.nodata)
     if modality.product != "LABELS":
-        attributes["resampling"] = resampling_of(modality, recipe)
+        attributes["resampling"] = recipe.resampling_of(modality.name)
     return attributes
 
 

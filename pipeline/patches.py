@@ -14,17 +14,16 @@ from pipeline.errors import SourceError
 from pipeline.pixels.classification import cloud_mask_from_scl
 from pipeline.pixels.gaps import fill_nearest
 from pipeline.pixels.labels import ABSENT, PRESENT, UNCERTAIN, rasterize_fraction, rasterize_mask, rasterize_states
+from pipeline.pixels.numbers import as_numbers_of, has_bits
 from pipeline.pixels.reflectance import apply_offset
 from pipeline.pixels.rgb import Stretch, stretch_of, to_rgb
 from pipeline.pixels.sar import power_to_db
 from pipeline.records import (
-    MODALITIES,
     S2_NODATA,
     AssetRef,
     Choice,
     Modality,
     Recipe,
-    Resampling,
     Shard,
     ShardSample,
 )
@@ -63,11 +62,11 @@ class PatchReader:
     @property
     def modality(self) -> Modality:
         """The shard's modality."""
-        return MODALITIES[self.shard.modality]
+        return self.shard.kind
 
     def wanted(self, asset: AssetRef) -> list[Wanted]:
         """Return what is read of one scene: of Sentinel-2 its classification first, then each band."""
-        rule = resampling_of(self.modality, self.recipe)
+        rule = self.recipe.resampling_of(self.modality.name)
         bands = [Wanted(href, rule) for href in asset.hrefs]
         return [Wanted(asset.mask_href, "nearest"), *bands] if self.modality.product in OPTICAL else bands
 
@@ -89,7 +88,7 @@ class PatchReader:
         if self.modality.product == "LABELS":
             states = states_at(sample, choice.acquired)
             return Patch(values=draw_labels(self.modality.name, sample, states))
-        return _READERS[self.modality.product](self, choice.assets, sample)
+        return _READERS.get(self.modality.product, _read_own)(self, choice.assets, sample)
 
 
 def states_at(sample: ShardSample, acquired: datetime) -> tuple[int, ...]:
@@ -119,18 +118,7 @@ def draw_labels(name: str, sample: ShardSample, states: Sequence[int]) -> NDArra
 
 
 OPTICAL = frozenset({"S2L2A", "S2L1C"})
-"""Products whose scenes have a classification beside their bands."""
-
-CLASSES = frozenset({"SCL", "LULC"})
-"""Modalities whose numbers are names."""
-
-
-def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
-    """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
-    if modality.name in CLASSES:
-        return "nearest"
-    rule: Resampling = getattr(recipe.resampling, modality.product)
-    return rule
+"""Products of digital numbers that carry an offset, whose scenes have a classification beside their bands."""
 
 
 def close_gaps(patch: Patch, modality: Modality) -> Patch:
@@ -235,6 +223,26 @@ def _read_land_cover(patches: PatchReader, assets: Sequence[AssetRef], sample: S
             take = (values[index] == nodata) & ~np.ma.getmaskarray(read)
             values[index][take] = np.ma.getdata(read)[take]
     return Patch(values=values)
+
+
+def _read_own(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    """Read a modality of the recipe's own: a pixel's bands come from one scene, the first that has any of them."""
+    modality, name = patches.modality, patches.shard.modality
+    own, count, grid = patches.recipe.own_modalities[name], len(patches.shard.bands), sample.grid
+    read = np.full((count + (own.mask is not None), grid.size, grid.size), np.nan, np.float32)
+    for asset in patches.reader.joined(assets):
+        open_pixels = np.isnan(read).all(axis=0)
+        if not open_pixels.any():
+            break
+        wanted = [Wanted(href, own.resampling) for href in asset.hrefs]
+        if asset.mask_href:
+            wanted.append(Wanted(asset.mask_href, "nearest"))
+        for index, band in enumerate(patches.reader.read_measured_bands(wanted, grid)):
+            read[index][open_pixels] = band[open_pixels]
+    values = read[:count]
+    if own.mask is not None:
+        values[:, has_bits(read[count], own.mask.bits)] = np.nan
+    return Patch(values=as_numbers_of(values, modality.dtype, modality.nodata, subject=f"own_modalities.{name}"))
 
 
 _READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Patch]] = {

@@ -19,7 +19,7 @@ from rasterio.io import DatasetReader
 
 from pipeline.errors import SourceError
 from pipeline.layouts.encoding import CODECS
-from pipeline.records import MODALITIES, AssetRef, PatchGrid, PlanRow, Recipe, Scene, Shard
+from pipeline.records import AssetRef, PatchGrid, PlanRow, Recipe, Scene, Shard
 from pipeline.sources.access import Signer
 from pipeline.sources.window import open_reference
 
@@ -182,10 +182,10 @@ def load_of(shards: Iterable[Shard], recipe: Recipe, files: "FileLayouts") -> Lo
 
 
 def _shard_load(shard: Shard, recipe: Recipe, files: "FileLayouts") -> Load:
-    modality = MODALITIES[shard.modality]
+    modality = shard.kind
     item = np.dtype(modality.dtype).itemsize
     frames = len(shard.samples) * shard.timesteps
-    load = Load(pixels=float(frames * recipe.patch_size**2 * (item * len(shard.bands) + 1)))
+    load = Load(pixels=float(frames * recipe.size_of(shard.modality) ** 2 * (item * len(shard.bands) + 1)))
     ratios = []
     grids = {sample.id: sample.grid for sample in shard.samples}
     for rows in _by_first_scene(shard.rows):

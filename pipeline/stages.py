@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from pipeline.assemble import BuildOptions, build_shard, unfinished
 from pipeline.catalog import Decided, read_decided, replanned, write_built, write_decided, write_replanned
 from pipeline.catalog.built import LedgerRow
@@ -19,11 +21,11 @@ from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
 from pipeline.receipts import plan_digest
-from pipeline.records import MODALITIES, PlanRow, Recipe, Score, Shard, ShardReport, Unreadable, unreadable_in
+from pipeline.records import PlanRow, Recipe, Score, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
-from pipeline.sources.contract import Forecast, ForecastingSource, ScoringSource
+from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource, ScoringSource
 from pipeline.sources.permits import LimitedSource
 from pipeline.survey import place_batches, survey_batch, survey_batches
 from pipeline.targets import target_of
@@ -58,8 +60,11 @@ class Cost:
 
 
 def connect(request: Request) -> Source:
-    """Open the source that the request names."""
-    return open_source(request.source, request.recipe.collections)
+    """Open the source that the request names; raises RecipeError when it cannot do what the recipe asks for."""
+    source = open_source(request.source, request.recipe.collections)
+    if isinstance(source, ParticularSource):
+        source.check(request.recipe)
+    return source
 
 
 def survey(
@@ -86,15 +91,14 @@ def survey(
 
 def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
     samples = [sample for sample in found.samples if sample.id not in found.unlabelled]
-    offer = optical_offer(samples, found.scenes, recipe)
+    group = survey_batches
     if isinstance(source, ScoringSource):
-        batches = place_batches(samples, offer, largest=source.windows_at_once)
-    else:
-        batches = survey_batches(samples, offer)
+        group = partial(place_batches, largest=source.windows_at_once)
+    batches = group(samples, optical_offer(samples, found.scenes, recipe))
     radar = needed_bands("S1", recipe)
     if radar and is_measured(recipe):
         offer = radar_offer(samples, found.scenes, recipe)
-        batches += survey_batches(samples, offer, band=radar[0], radar=recipe.resampling.S1)
+        batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     progress(0, len(batches))
     task = partial(survey_batch, source=_limited(source, runner))
@@ -168,16 +172,16 @@ def cost_of(decided: Decided, recipe: Recipe) -> Cost:
     shards = shards_of(decided, recipe)
     windows = read_bytes = stored_bytes = 0
     for shard in shards:
-        modality = MODALITIES[shard.modality]
-        frame = recipe.patch_size**2 * modality_itemsize(shard.modality) * len(shard.bands)
+        modality, itemsize = shard.kind, np.dtype(shard.kind.dtype).itemsize
+        resolution = recipe.resolution_of(shard.modality)
+        frame = recipe.size_of(shard.modality) ** 2 * itemsize * len(shard.bands)
         stored_bytes += frame * len(shard.samples) * shard.timesteps
         for row in shard.rows:
             assets = row.choice.assets if row.choice else ()
             windows += sum(len(asset.hrefs) + bool(asset.mask_href) for asset in assets)
             if assets:
                 read_bytes += sum(
-                    round((recipe.step / max(modality.band(band).resolution, recipe.resolution)) ** 2)
-                    * modality_itemsize(shard.modality)
+                    round((recipe.step / max(modality.band(band).resolution, resolution)) ** 2) * itemsize
                     for band in shard.bands
                 )
     left_out = sum(not decided.places[sample.id].shard for sample in decided.samples)
@@ -195,16 +199,13 @@ def forecast_of(decided: Decided, recipe: Recipe, source: Source) -> Forecast | 
     """Return what building asks of a provider that counts requests; None where the source's does not."""
     if not isinstance(source, ForecastingSource):
         return None
-    grids = {sample.id: sample.grid for sample in decided.samples}
-    rows = (row for shard in shards_of(decided, recipe) for row in shard.rows)
     return source.forecast(
-        (row.choice.assets, grids[row.sample_id]) for row in rows if row.choice is not None and row.choice.assets
+        (row.choice.assets, grids[row.sample_id])
+        for shard in shards_of(decided, recipe)
+        for grids in ({sample.id: sample.grid for sample in shard.samples},)
+        for row in shard.rows
+        if row.choice is not None and row.choice.assets
     )
-
-
-def modality_itemsize(name: str) -> int:
-    """Return the bytes of one stored value."""
-    return {"int16": 2, "uint8": 1, "float16": 2, "float32": 4}[MODALITIES[name].dtype]
 
 
 def build(
@@ -316,6 +317,7 @@ def _served(rows: Sequence[PlanRow], recipe: Recipe) -> set[str]:
     """Return the samples that get a place in a file."""
     if recipe.complete:
         return {row.sample_id for row in rows} - {row.sample_id for row in rows if row.choice is None}
-    if any(MODALITIES[row.modality].is_series for row in rows):
-        return {row.sample_id for row in rows if row.choice and MODALITIES[row.modality].is_series}
+    series = {modality.name for modality in recipe.wanted if modality.is_series}
+    if any(row.modality in series for row in rows):
+        return {row.sample_id for row in rows if row.choice and row.modality in series}
     return {row.sample_id for row in rows if row.choice}

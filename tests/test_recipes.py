@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
@@ -106,6 +106,7 @@ FAULTS = {
     "resampling.S1": ("resampling.S1=mode", r"resampling\.S1: input should be 'nearest', 'bilinear', .*, got 'mode'"),
     "resampling.DEM": ("resampling.DEM=null", r"resampling\.DEM: input should be 'nearest', .*, got None"),
     "samples_per_shard": ("samples_per_shard=4097", "samples_per_shard: input should be less than or equal to 4096"),
+    "own_modalities": ("own_modalities=3", r"own_modalities: input should be a valid dictionary, got 3"),
     "alternates": ("alternates=51", "alternates: input should be less than or equal to 50, got 51"),
     "seed": ("seed=-1", "seed: input should be greater than or equal to 0, got -1"),
 }
@@ -116,7 +117,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         models = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
         models = [one for one in models if issubclass(one, BaseModel)]
-        if models:
+        if models and get_origin(field.annotation) is not dict:
             yield from leaves(models[0], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"

@@ -194,7 +194,7 @@ def _print_cost(cost: Cost, memory: int) -> None:
 def _print_forecast(forecast: Forecast | None) -> None:
     if forecast is not None:
         print(
-            f"forecast: {forecast.requests} requests, {forecast.bytes / 1e6:.1f} MB, "
+            f"forecast: at most {forecast.requests} requests, {forecast.bytes / 1e6:.1f} MB, "
             f"about {forecast.compute_hours:.2f} EECU hours at half a second a request"
         )
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.errors import RecipeError
-from pipeline.records import MODALITIES, Recipe
+from pipeline.records import Recipe
 
 FILE_COPIES = {"chunked": 1.25, "published": 1.9}
 """Copies of a file's arrays at once while it is written: a patch is compressed when it is read, and let go of; where a
@@ -28,8 +28,8 @@ def worker_bound(recipe: Recipe) -> int:
 
 def _array_bytes(recipe: Recipe, name: str) -> int:
     """Return the size of the arrays of one file, with one byte a pixel for its cloud mask."""
-    pixel = np.dtype(MODALITIES[name].dtype).itemsize * len(recipe.bands_of(name)) + 1
-    return recipe.samples_per_shard * recipe.timesteps_of(name) * recipe.patch_size**2 * pixel
+    pixel = np.dtype(recipe.modality(name).dtype).itemsize * len(recipe.bands_of(name)) + 1
+    return recipe.samples_per_shard * recipe.timesteps_of(name) * recipe.size_of(name) ** 2 * pixel
 
 
 def fitting_threads(needs: int, *, memory: int, at_most: int) -> int:

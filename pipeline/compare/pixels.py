@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.catalog import Decided
 from pipeline.layouts.ssl4eo import file_digest, open_shard
 from pipeline.plan.packing import Place
-from pipeline.records import MODALITIES
+from pipeline.records import store_order
 
 Dataset = tuple[Path, Decided]
 
@@ -91,7 +91,7 @@ class _Tally:
 def compare_pixels(a: Dataset, b: Dataset) -> dict[str, PixelDifference]:
     """Compare every modality that either dataset has files of; one that neither has yet is left out."""
     held = [_files(root) for root, _ in (a, b)]
-    names = [name for name in MODALITIES if any(name in files for files in held)]
+    names = sorted({name for files in held for name in files}, key=store_order)
     return {name: _compare_modality(name, a, b, [files.get(name, set()) for files in held]) for name in names}
 
 
@@ -136,7 +136,13 @@ def _compare_file(name: str, path: str, a: Dataset, b: Dataset, tally: _Tally, *
         ids = [str(value) for value in one["sample"].values]
         for other_path, pairs in _partners(name, ids, b):
             other = stack.enter_context(open_shard(b[0] / other_path))
-            _compare_images(one, other, pairs, tally, MODALITIES[name].nodata)
+            _compare_images(one, other, pairs, tally, _nodata(one))
+
+
+def _nodata(dataset: xr.Dataset) -> float | None:
+    """Return what marks no data, as a file says it itself; None where every value is valid."""
+    value = dataset["bands"].attrs.get("nodata")
+    return None if value is None else float(value)
 
 
 def _partners(name: str, ids: Sequence[str], b: Dataset) -> Iterator[tuple[str, list[tuple[int, int]]]]:

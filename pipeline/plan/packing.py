@@ -80,15 +80,17 @@ def make_shards(
     shards = []
     for (name, modality), file_rows in sorted(by_file.items()):
         held = sorted(members[name], key=lambda sample: places[sample.id].position)
+        own = recipe.own_modalities.get(modality)
         shards.append(
             Shard(
                 name=name,
                 split=places[held[0].id].split,
                 modality=modality,
                 bands=recipe.bands_of(modality),
-                samples=tuple(_shard_sample(sample, events) for sample in held),
+                samples=tuple(_shard_sample(sample, events, modality, recipe) for sample in held),
                 rows=tuple(file_rows),
                 timesteps=recipe.timesteps_of(modality),
+                own=own.modality(modality) if own else None,
             )
         )
     return shards
@@ -102,10 +104,13 @@ def _lean(row: PlanRow, shared: dict[AssetRef, AssetRef]) -> PlanRow:
     return replace(row, choice=choice, alternates=())
 
 
-def _shard_sample(sample: Sample, events: Mapping[str, Event]) -> ShardSample:
+def _shard_sample(sample: Sample, events: Mapping[str, Event], modality: str, recipe: Recipe) -> ShardSample:
+    grid = sample.grid
+    if modality in recipe.own_modalities:
+        grid = replace(grid, size=recipe.size_of(modality), resolution=recipe.resolution_of(modality))
     return ShardSample(
         id=sample.id,
-        grid=sample.grid,
+        grid=grid,
         lon=sample.lon,
         lat=sample.lat,
         date=sample.date,

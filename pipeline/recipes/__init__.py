@@ -123,12 +123,17 @@ def _fault(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not dotted:
         return str(message)
+    if error["type"] == "value_error" and isinstance(error["input"], Mapping):
+        return f"{dotted}: {message}"
     return f"{dotted}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
 
 
 def _keys_at(location: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in location:
+        if part not in model.model_fields:
+            # The name of a modality of the recipe's own.
+            continue
         annotation = model.model_fields[part].annotation
         models = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
         models = [one for one in models if issubclass(one, BaseModel)]

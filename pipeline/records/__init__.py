@@ -1,7 +1,8 @@
 """Plain frozen data that every room shares; imports nothing but errors."""
 
-from pipeline.records.modality import MODALITIES, S2_NODATA, Band, Modality, Product, Resampling
+from pipeline.records.modality import MODALITIES, S2_NODATA, Band, Modality, Product, Resampling, store_order
 from pipeline.records.moments import Moments
+from pipeline.records.own import OwnModality
 from pipeline.records.place import Event, PatchGrid, RejectedEvent, Sample
 from pipeline.records.recipe import Recipe
 from pipeline.records.scene import Scene, Score
@@ -27,6 +28,7 @@ __all__ = [
     "Event",
     "Modality",
     "Moments",
+    "OwnModality",
     "PatchGrid",
     "PatchReport",
     "PlanRow",
@@ -42,5 +44,6 @@ __all__ = [
     "ShardReport",
     "ShardSample",
     "Unreadable",
+    "store_order",
     "unreadable_in",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from pipeline.records.modality import MODALITIES, Modality
 from pipeline.records.moments import Moments
 from pipeline.records.place import Event, PatchGrid
 
@@ -132,6 +133,13 @@ class Shard:
     samples: tuple[ShardSample, ...]
     rows: tuple[PlanRow, ...]
     timesteps: int
+    own: Modality | None = None
+    """What `modality` is where the recipe describes it; None for those that this package knows."""
+
+    @property
+    def kind(self) -> Modality:
+        """The record of its modality."""
+        return self.own or MODALITIES[self.modality]
 
     @property
     def path(self) -> str:

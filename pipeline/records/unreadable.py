@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.records.modality import MODALITIES, Product
+from pipeline.records.modality import Product
 from pipeline.records.shard import Reason, Shard, ShardReport
 
 UNUSABLE = frozenset({Reason.UNREADABLE, Reason.EMPTY, Reason.TOO_MUCH_MISSING})
@@ -29,7 +29,7 @@ class Unreadable:
 
 def unreadable_in(shard: Shard, report: ShardReport) -> Iterable[Unreadable]:
     """Yield what one file's receipt says of images that the plan named and that are of no use."""
-    product = MODALITIES[shard.modality].product
+    product = shard.kind.product
     for patch in report.patches:
         if patch.state == "missing" and patch.acquisition and patch.reason in UNUSABLE:
             yield Unreadable(

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 from pystac.utils import make_absolute_href
 
 from pipeline.errors import SourceError
-from pipeline.records import MODALITIES, Band, Product
+from pipeline.records import MODALITIES, Band, OwnModality, Product
 from pipeline.sources.links import require_asset
 from pipeline.sources.stac_item import StacItem
 
@@ -59,6 +59,16 @@ def dem_keys(item: StacItem) -> dict[str, str]:
     if key is None and len(rasters) == 1:
         key = next(iter(rasters))
     return {"DEM": key} if key else {}
+
+
+def own_keys(item: StacItem, own: OwnModality) -> dict[str, str]:
+    """Return the asset key of each band of a recipe's own modality: the band's name, else an asset of that one band."""
+    rasters = _rasters(item)
+    holders = {
+        name: key for key, asset in rasters.items() for name in _band_names(asset) if len(_band_names(asset)) == 1
+    }
+    found = {band: band if band in rasters else holders.get(band) for band in own.read_bands}
+    return {band: key for band, key in found.items() if key}
 
 
 def asset_href(item: StacItem, key: str) -> str:

@@ -10,9 +10,9 @@ import pystac
 import shapely
 
 from pipeline.errors import SourceError
-from pipeline.records import Product, Scene
+from pipeline.records import OwnModality, Product, Scene
 from pipeline.sources import product_ids
-from pipeline.sources.assets import asset_href, dem_keys, sentinel1_keys, sentinel2_keys, stated_offset
+from pipeline.sources.assets import asset_href, dem_keys, own_keys, sentinel1_keys, sentinel2_keys, stated_offset
 from pipeline.sources.footprints import item_outline
 from pipeline.sources.stac_item import StacItem, parse_item
 
@@ -26,7 +26,9 @@ _OFFSET = -1000
 _GEOGRAPHIC = 4326
 
 
-def scene_from_item(item: Mapping[str, Any] | pystac.Item, product: Product, *, location: str = "") -> Scene:
+def scene_from_item(
+    item: Mapping[str, Any] | pystac.Item, product: Product, *, own: OwnModality | None = None, location: str = ""
+) -> Scene:
     """Translate a STAC item.
 
     Parameters
@@ -35,6 +37,8 @@ def scene_from_item(item: Mapping[str, Any] | pystac.Item, product: Product, *, 
         Parsed JSON or a pystac item, STAC 1.0-beta to 1.1.
     product
         What the item is to be read as.
+    own
+        What `product` is where a recipe describes it.
     location
         Path or URL that the item was read from; its own `self` link when empty.
 
@@ -45,13 +49,15 @@ def scene_from_item(item: Mapping[str, Any] | pystac.Item, product: Product, *, 
     ValueError
         `product` does not come from a catalogue.
     """
-    if product not in _READERS:
+    if own is None and product not in _READERS:
         raise ValueError(f"{product} is not in any catalogue")
     parsed = parse_item(item, location)
-    return _READERS[product](parsed)
+    return _READERS[product](parsed) if own is None else _own_scene(parsed, product, own)
 
 
-def scenes_from_items(items: Iterable[tuple[Mapping[str, Any], str]], product: Product) -> list[Scene]:
+def scenes_from_items(
+    items: Iterable[tuple[Mapping[str, Any], str]], product: Product, own: OwnModality | None = None
+) -> list[Scene]:
     """Translate (item, location) pairs; an item that cannot be used is left out with a warning that says why.
 
     Raises
@@ -63,7 +69,7 @@ def scenes_from_items(items: Iterable[tuple[Mapping[str, Any], str]], product: P
     refused: list[SourceError] = []
     for item, location in items:
         try:
-            scenes.append(scene_from_item(item, product, location=location))
+            scenes.append(scene_from_item(item, product, own=own, location=location))
         except SourceError as err:
             refused.append(err)
     if refused and not scenes:
@@ -164,6 +170,29 @@ def _dem(item: StacItem) -> Scene:
         hrefs=_hrefs(item, keys),
         epsg=_epsg(item, keys),
         platform=_platform(item),
+    )
+
+
+def _own_scene(item: StacItem, product: Product, own: OwnModality) -> Scene:
+    keys = own_keys(item, own)
+    if not keys:
+        raise SourceError(
+            f"{item.label}: none of {', '.join(own.read_bands)} among its assets {', '.join(item.assets)}"
+        )
+    acquired = _acquired(item)
+    cloud = item.value(own.cloud_property) if own.cloud_property else None
+    return Scene(
+        id=item.id,
+        product=product,
+        collection=item.collection,
+        acquired=acquired,
+        footprint=_footprint(item),
+        acquisition=own.acquisition(acquired),
+        file_id=item.id,
+        hrefs=_hrefs(item, keys),
+        epsg=_epsg(item, keys),
+        platform=_platform(item),
+        cloud_cover=None if cloud is None else float(cloud),
     )
 
 

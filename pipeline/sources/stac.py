@@ -59,9 +59,9 @@ class StacSource:
 
     def search(self, query: Query) -> list[Scene]:
         """Return the scenes that touch the query, by (acquired, id); RecipeError for what catalogues do not have."""
-        if query.product not in self.collections:
+        if query.own is None and query.product not in self.collections:
             raise RecipeError(f"{query.product} comes from --source earth-engine only: leave it out of modalities")
-        collection = self.collections[query.product]
+        collection = query.own.collection if query.own else self.collections[query.product]
         found = self.candidates(self.root, collection, query)
         scenes = list({scene.id: scene for scene in found if query.admits(scene.acquired)}.values())
         outlines = shapely.from_wkb(np.array([scene.footprint for scene in scenes], dtype=object))
@@ -127,7 +127,7 @@ def api_scenes(root: str, collection: str, query: Query) -> Sequence[Scene]:
         raise SourceError(f"{subject}: not a STAC answer: {public_text(err)}") from err
     if not items:
         _require_collection(root, collection)
-    return scenes_from_items(((item, "") for item in items), query.product)
+    return scenes_from_items(((item, "") for item in items), query.product, query.own)
 
 
 def open_client(root: str) -> Client:

@@ -9,7 +9,7 @@ from pystac.utils import make_absolute_href
 from pystac_client.stac_api_io import StacApiIO
 
 from pipeline.errors import SourceError
-from pipeline.records import Product, Scene
+from pipeline.records import OwnModality, Product, Scene
 from pipeline.sources.contract import Query
 from pipeline.sources.items import scenes_from_items
 from pipeline.sources.links import require_document
@@ -27,11 +27,17 @@ def static_scenes(root: str, collection: str, query: Query) -> Sequence[Scene]:
     SourceError
         The collection is not in the catalogue, a document cannot be read, or an item cannot be used.
     """
-    return _all_scenes(root, _written(root), collection, query.product)
+    return _all_scenes(root, _written(root), collection, query.product, query.own)
 
 
 @lru_cache(maxsize=8)
-def _all_scenes(root: str, written: int, collection: str, product: Product) -> tuple[Scene, ...]:  # noqa: ARG001
+def _all_scenes(
+    root: str,
+    written: int,  # noqa: ARG001
+    collection: str,
+    product: Product,
+    own: OwnModality | None,
+) -> tuple[Scene, ...]:
     # `written` gives a catalogue that was made anew during this process a key of its own.
     io = open_io()
     scenes: list[Scene] = []
@@ -40,7 +46,7 @@ def _all_scenes(root: str, written: int, collection: str, product: Product) -> t
         there |= {owner} - {""}
         if owner == collection:
             items = _links(href, document, "item")
-            scenes += scenes_from_items((_item(item_href, collection, io) for item_href in items), product)
+            scenes += scenes_from_items((_item(item_href, collection, io) for item_href in items), product, own)
     if collection not in there:
         raise missing_collection(root, collection, there)
     return tuple(scenes)

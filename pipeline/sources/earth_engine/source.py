@@ -9,11 +9,12 @@ import numpy as np
 import shapely
 
 from pipeline.pixels.classification import ClassShares
-from pipeline.records import AssetRef, PatchGrid, Scene
+from pipeline.records import AssetRef, PatchGrid, Recipe, Scene
 from pipeline.records.recipe import Collections
 from pipeline.sources.contract import Forecast, Query, ScoreWindow, Source
 from pipeline.sources.earth_engine import usage
 from pipeline.sources.earth_engine.collections import DEFAULT_COLLECTIONS
+from pipeline.sources.earth_engine.feasible import check_recipe
 from pipeline.sources.earth_engine.forecast import forecast_reads
 from pipeline.sources.earth_engine.governor import Governor, Limits
 from pipeline.sources.earth_engine.pixels import EarthEngineReader
@@ -39,7 +40,8 @@ class EarthEngineSource:
 
     def search(self, query: Query) -> list[Scene]:
         """Return the scenes that touch the query, by (acquired, id)."""
-        found = find_scenes(self.governor, self.collections[query.product], query)
+        collection = query.own.collection if query.own else self.collections[query.product]
+        found = find_scenes(self.governor, collection, query)
         scenes = list({scene.id: scene for scene in found if query.admits(scene.acquired)}.values())
         outlines = shapely.from_wkb(np.array([scene.footprint for scene in scenes], dtype=object))
         touching = shapely.intersects(outlines, query.footprint)
@@ -84,6 +86,10 @@ class EarthEngineSource:
             f"{tag}: {tally.requests} requests, {tally.failures} of them repeated, {tally.bytes / 1e6:.1f} MB of pixels"
             for tag, tally in usage.tallies().items()
         ]
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise RecipeError for resampling that Earth Engine has not, and for more bands than one request holds."""
+        check_recipe(recipe)
 
     @property
     def limit(self) -> Limit:
