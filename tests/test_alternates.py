@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,47 +13,32 @@ import rasterio
 from support.catalogue import (
     EVENT,
     Overpass,
-    Pass,
-    Site,
-    blob,
     cell_centre,
     optical_file,
     radar_file,
-    tiny,
-    write_catalogue,
-    write_inventory,
 )
 from support.orders import Order, shard_digests
+from support.two_slides import (
+    AFTER,
+    BEFORE,
+    CELLS,
+    FAR,
+    LATE,
+    NEAR,
+    SERIES,
+    SITE,
+    TILE,
+    Stopped,
+    build_with,
+    order_of,
+    planned,
+)
 
 from pipeline import stages
-from pipeline.assemble import BuildOptions
 from pipeline.catalog import Decided, read_decided
-from pipeline.cli import main
-from pipeline.cluster import LocalRunner
 from pipeline.errors import TransientSourceError
-from pipeline.folder import read_recipe
 from pipeline.receipts import STOPPED, load_attempts, load_receipt
-from pipeline.records import ShardReport
-from pipeline.sources import open_source
 from pipeline.validate import validate
-
-FAR, BEFORE, AFTER, LATE = (Overpass(day=day, baseline="04.00" if day > 0 else "03.01") for day in (-20, -10, 10, 20))
-NEAR, SPARE = Pass(day=-5), Pass(day=9)
-CELLS = ((1252, 15934), (1251, 15934))
-TILE = "T33TVM"
-SITE = replace(tiny(32633, *cell_centre(*CELLS[0])), overpasses=(FAR, BEFORE, AFTER, LATE), passes=(NEAR, SPARE))
-OVERRIDES = (
-    "patch_size=32", "series_length=2", "window={before: 40, after: 40}", "places.negatives=0", "samples_per_shard=1",
-    "modalities=[S2L2A, SCL, S1ASC, MASK, MASK_SERIES]", "bands={S2L2A: [B02, B05]}", "places.columns.id=slide",
-)  # fmt: skip
-SERIES = ("S2L2A", "SCL", "MASK_SERIES")
-
-
-def order_of(folder: Path, site: Site = SITE) -> Order:
-    """Two slides in neighbouring cells of a small site."""
-    rings = [blob(*cell_centre(*cell)) for cell in CELLS]
-    places = write_inventory(folder / "places.geojson", rings, epsg=site.epsg, dates=[f"{EVENT:%Y-%m-%d}"] * 2)
-    return Order(catalogue=write_catalogue(folder / "stac", site), places=places, overrides=OVERRIDES)
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +68,6 @@ def without_after(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def optical(order: Order, overpass: Overpass, band: str = "B05") -> Path:
     return optical_file(order.catalogue, TILE, overpass, band)
-
-
-def planned(order: Order, out: Path) -> Path:
-    assert main(order.arguments(out, command="plan")) == 0
-    return out
 
 
 def ledger_of(root: Path) -> list[dict[str, object]]:
@@ -163,37 +143,12 @@ def test_only_what_changes_is_built_again(order: Order, tmp_path: Path) -> None:
     out = planned(order, tmp_path / "dataset")
     optical(order, AFTER).unlink()
     built: list[str] = []
-    build_again(out, order, lambda href: href, built.append)
+    build_with(out, order, lambda href: href, built.append)
     counts = {name: built.count(name) for name in set(built)}
     assert {name for name, count in counts.items() if count == 2} == {
         name for name in counts if name.split("/")[1] in SERIES
     }
     assert set(counts.values()) == {1, 2}
-
-
-def build_again(
-    out: Path, order: Order, sign: Callable[[str], str], seen: Callable[[str], object] = lambda _: None
-) -> list[ShardReport]:
-    """Build in this process from a source that opens what `sign` lets it open."""
-
-    class Watched(LocalRunner):
-        def run(self, function, items, **_: object) -> Iterator:
-            for item in items:
-                seen(item.path)
-                yield function(item)
-
-    recipe = read_recipe(out)
-    source = open_source(str(order.catalogue), recipe.collections)
-
-    class Signing:
-        def sign(self, href: str) -> str:
-            return sign(source.sign(href))
-
-        def gdal_env(self) -> dict[str, object]:
-            return dict(source.gdal_env())
-
-    options = BuildOptions(root=out, source=Signing(), threads=1)
-    return stages.build(stages.load_plan(out), recipe, options, Watched(), lambda *_: None)
 
 
 def test_two_images_can_be_lost_one_after_the_other_and_then_the_place_stays_empty(
@@ -254,10 +209,6 @@ def test_a_whole_catalogue_needs_no_such_table(undisturbed: Path) -> None:
     assert "## Replaced images" not in (undisturbed / "README.md").read_text()
 
 
-class StoppedError(BaseException):
-    """Stands for SIGKILL: nothing after it is run."""
-
-
 def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """End the run when the table of unreadable images is written and the plan is not."""
 
@@ -265,7 +216,7 @@ def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
         plan = (root / "plan.parquet").read_bytes()
         write(root, decided)
         (root / "plan.parquet").write_bytes(plan)
-        raise StoppedError
+        raise Stopped
 
     write = stages.write_replanned
     monkeypatch.setattr(stages, "write_replanned", half)
@@ -274,7 +225,7 @@ def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 def stop_after_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     def then_stop(root: Path, decided: Decided) -> None:
         write(root, decided)
-        raise StoppedError
+        raise Stopped
 
     write = stages.write_replanned
     monkeypatch.setattr(stages, "write_replanned", then_stop)
@@ -287,7 +238,7 @@ def stop_within_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def until(shard, *arguments):
         seen.append(shard.path)
         if seen.count(shard.path) == 2 and len(seen) - len(set(seen)) == 3:
-            raise StoppedError
+            raise Stopped
         return paint(shard, *arguments)
 
     paint = stages.build_shard.__globals__["_build"]
@@ -304,8 +255,8 @@ def test_wherever_a_run_is_killed_it_goes_on_to_the_same_bytes(
     order.build(tmp_path / "whole run", "--resume")
     with pytest.MonkeyPatch.context() as patched:
         stop(patched)
-        with pytest.raises(StoppedError):
-            build_again(out, order, lambda href: href)
+        with pytest.raises(Stopped):
+            build_with(out, order, lambda href: href)
     order.build(out, "--resume")
     assert shard_digests(out) == without_after
     for table in ("unreadable.parquet", "plan.parquet", "frames.parquet", "labels.parquet"):
@@ -327,7 +278,7 @@ def test_while_one_file_is_unfinished_nothing_is_replaced_and_its_attempts_are_c
             raise TransientSourceError("radar could not be read now: HTTP response code: 503")
         return href
 
-    reports = build_again(out, order, throttled)
+    reports = build_with(out, order, throttled)
     open_reports = [report for report in reports if report.state != "done"]
     assert {report.path.split("/")[1] for report in open_reports} == {"S1ASC"}
     assert not (out / "unreadable.parquet").exists()
