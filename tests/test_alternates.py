@@ -2,8 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +107,12 @@ def take_projection(file: Path) -> None:
         raster.write(values, 1)
 
 
-@pytest.mark.parametrize("breakage", [delete, garble, cut, take_projection])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "breakage", [delete, pytest.param(garble, marks=SLOW), pytest.param(cut, marks=SLOW), take_projection]
+)
 def test_the_next_best_image_stands_in_as_if_the_broken_one_had_never_been(
     order: Order, without_after: dict[str, str], tmp_path: Path, breakage: Callable[[Path], None]
 ) -> None:
@@ -245,7 +253,9 @@ def stop_within_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(stages.build_shard.__globals__, "_build", until)
 
 
-@pytest.mark.parametrize("stop", [stop_before_the_plan, stop_after_the_plan, stop_within_a_file])
+@pytest.mark.parametrize(
+    "stop", [stop_before_the_plan, pytest.param(stop_after_the_plan, marks=SLOW), stop_within_a_file]
+)
 def test_wherever_a_run_is_killed_it_goes_on_to_the_same_bytes(
     order: Order, without_after: dict[str, str], tmp_path: Path, stop: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
@@ -295,3 +305,52 @@ def test_while_one_file_is_unfinished_nothing_is_replaced_and_its_attempts_are_c
     assert named == {(4, 3)}
     assert not list(out.rglob("*.attempts"))
     assert json.loads((out / "statistics.json").read_text())
+
+
+class RangeFiles(SimpleHTTPRequestHandler):
+    """Serves files whole or by one range."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path, asked = Path(self.translate_path(self.path)), self.headers.get("Range", "")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        body = content = path.read_bytes()
+        if asked:
+            first, last = (int(end) for end in asked.removeprefix("bytes=").split("-"))
+            body = content[first : last + 1]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(content)}")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def served(order: Order) -> Iterator[Order]:
+    """The order on its catalogue behind a server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeFiles, directory=str(order.catalogue.parent)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield replace(order, catalogue=f"http://127.0.0.1:{server.server_port}/{order.catalogue.name}")
+    server.shutdown()
+    server.server_close()
+    thread.join(5.0)
+
+
+def test_a_file_that_is_gone_from_a_server_is_replaced_as_one_that_is_gone_from_disk(
+    order: Order, served: Order, without_after: dict[str, str], tmp_path: Path
+) -> None:
+    out = planned(served, tmp_path / "dataset")
+    optical(order, AFTER).unlink()
+    served.build(out, "--resume")
+    assert shard_digests(out) == without_after
+    assert all(image.detail.endswith("404") for image in read_decided(out).unreadable)
+    assert validate(out) == []
