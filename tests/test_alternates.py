@@ -267,6 +267,9 @@ def test_wherever_a_run_is_killed_it_goes_on_to_the_same_bytes(
         stop(patched)
         with pytest.raises(Stopped):
             build_with(out, order, lambda href: href)
+    found = [str(finding) for finding in validate(out)]
+    assert any("does not follow from unreadable.parquet" in line for line in found) == (stop is stop_before_the_plan)
+    assert not any("left over" in line for line in found)
     order.build(out, "--resume")
     assert shard_digests(out) == without_after
     for table in ("unreadable.parquet", "plan.parquet", "frames.parquet", "labels.parquet"):
