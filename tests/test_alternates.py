@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,47 +16,32 @@ import rasterio
 from support.catalogue import (
     EVENT,
     Overpass,
-    Pass,
-    Site,
-    blob,
     cell_centre,
     optical_file,
     radar_file,
-    tiny,
-    write_catalogue,
-    write_inventory,
 )
 from support.orders import Order, shard_digests
+from support.two_slides import (
+    AFTER,
+    BEFORE,
+    CELLS,
+    FAR,
+    LATE,
+    NEAR,
+    SERIES,
+    SITE,
+    TILE,
+    Stopped,
+    build_with,
+    order_of,
+    planned,
+)
 
 from pipeline import stages
-from pipeline.assemble import BuildOptions
 from pipeline.catalog import Decided, read_decided
-from pipeline.cli import main
-from pipeline.cluster import LocalRunner
 from pipeline.errors import TransientSourceError
-from pipeline.folder import read_recipe
 from pipeline.receipts import STOPPED, load_attempts, load_receipt
-from pipeline.records import ShardReport
-from pipeline.sources import open_source
 from pipeline.validate import validate
-
-FAR, BEFORE, AFTER, LATE = (Overpass(day=day, baseline="04.00" if day > 0 else "03.01") for day in (-20, -10, 10, 20))
-NEAR, SPARE = Pass(day=-5), Pass(day=9)
-CELLS = ((1252, 15934), (1251, 15934))
-TILE = "T33TVM"
-SITE = replace(tiny(32633, *cell_centre(*CELLS[0])), overpasses=(FAR, BEFORE, AFTER, LATE), passes=(NEAR, SPARE))
-OVERRIDES = (
-    "patch_size=32", "series_length=2", "window={before: 40, after: 40}", "places.negatives=0", "samples_per_shard=1",
-    "modalities=[S2L2A, SCL, S1ASC, MASK, MASK_SERIES]", "bands={S2L2A: [B02, B05]}", "places.columns.id=slide",
-)  # fmt: skip
-SERIES = ("S2L2A", "SCL", "MASK_SERIES")
-
-
-def order_of(folder: Path, site: Site = SITE) -> Order:
-    """Two slides in neighbouring cells of a small site."""
-    rings = [blob(*cell_centre(*cell)) for cell in CELLS]
-    places = write_inventory(folder / "places.geojson", rings, epsg=site.epsg, dates=[f"{EVENT:%Y-%m-%d}"] * 2)
-    return Order(catalogue=write_catalogue(folder / "stac", site), places=places, overrides=OVERRIDES)
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +71,6 @@ def without_after(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def optical(order: Order, overpass: Overpass, band: str = "B05") -> Path:
     return optical_file(order.catalogue, TILE, overpass, band)
-
-
-def planned(order: Order, out: Path) -> Path:
-    assert main(order.arguments(out, command="plan")) == 0
-    return out
 
 
 def ledger_of(root: Path) -> list[dict[str, object]]:
@@ -124,7 +107,12 @@ def take_projection(file: Path) -> None:
         raster.write(values, 1)
 
 
-@pytest.mark.parametrize("breakage", [delete, garble, cut, take_projection])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "breakage", [delete, pytest.param(garble, marks=SLOW), pytest.param(cut, marks=SLOW), take_projection]
+)
 def test_the_next_best_image_stands_in_as_if_the_broken_one_had_never_been(
     order: Order, without_after: dict[str, str], tmp_path: Path, breakage: Callable[[Path], None]
 ) -> None:
@@ -163,37 +151,12 @@ def test_only_what_changes_is_built_again(order: Order, tmp_path: Path) -> None:
     out = planned(order, tmp_path / "dataset")
     optical(order, AFTER).unlink()
     built: list[str] = []
-    build_again(out, order, lambda href: href, built.append)
+    build_with(out, order, lambda href: href, built.append)
     counts = {name: built.count(name) for name in set(built)}
     assert {name for name, count in counts.items() if count == 2} == {
         name for name in counts if name.split("/")[1] in SERIES
     }
     assert set(counts.values()) == {1, 2}
-
-
-def build_again(
-    out: Path, order: Order, sign: Callable[[str], str], seen: Callable[[str], object] = lambda _: None
-) -> list[ShardReport]:
-    """Build in this process from a source that opens what `sign` lets it open."""
-
-    class Watched(LocalRunner):
-        def run(self, function, items, **_: object) -> Iterator:
-            for item in items:
-                seen(item.path)
-                yield function(item)
-
-    recipe = read_recipe(out)
-    source = open_source(str(order.catalogue), recipe.collections)
-
-    class Signing:
-        def sign(self, href: str) -> str:
-            return sign(source.sign(href))
-
-        def gdal_env(self) -> dict[str, object]:
-            return dict(source.gdal_env())
-
-    options = BuildOptions(root=out, source=Signing(), threads=1)
-    return stages.build(stages.load_plan(out), recipe, options, Watched(), lambda *_: None)
 
 
 def test_two_images_can_be_lost_one_after_the_other_and_then_the_place_stays_empty(
@@ -254,10 +217,6 @@ def test_a_whole_catalogue_needs_no_such_table(undisturbed: Path) -> None:
     assert "## Replaced images" not in (undisturbed / "README.md").read_text()
 
 
-class StoppedError(BaseException):
-    """Stands for SIGKILL: nothing after it is run."""
-
-
 def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """End the run when the table of unreadable images is written and the plan is not."""
 
@@ -265,7 +224,7 @@ def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
         plan = (root / "plan.parquet").read_bytes()
         write(root, decided)
         (root / "plan.parquet").write_bytes(plan)
-        raise StoppedError
+        raise Stopped
 
     write = stages.write_replanned
     monkeypatch.setattr(stages, "write_replanned", half)
@@ -274,7 +233,7 @@ def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 def stop_after_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     def then_stop(root: Path, decided: Decided) -> None:
         write(root, decided)
-        raise StoppedError
+        raise Stopped
 
     write = stages.write_replanned
     monkeypatch.setattr(stages, "write_replanned", then_stop)
@@ -287,14 +246,16 @@ def stop_within_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def until(shard, *arguments):
         seen.append(shard.path)
         if seen.count(shard.path) == 2 and len(seen) - len(set(seen)) == 3:
-            raise StoppedError
+            raise Stopped
         return paint(shard, *arguments)
 
     paint = stages.build_shard.__globals__["_build"]
     monkeypatch.setitem(stages.build_shard.__globals__, "_build", until)
 
 
-@pytest.mark.parametrize("stop", [stop_before_the_plan, stop_after_the_plan, stop_within_a_file])
+@pytest.mark.parametrize(
+    "stop", [stop_before_the_plan, pytest.param(stop_after_the_plan, marks=SLOW), stop_within_a_file]
+)
 def test_wherever_a_run_is_killed_it_goes_on_to_the_same_bytes(
     order: Order, without_after: dict[str, str], tmp_path: Path, stop: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
@@ -304,8 +265,11 @@ def test_wherever_a_run_is_killed_it_goes_on_to_the_same_bytes(
     order.build(tmp_path / "whole run", "--resume")
     with pytest.MonkeyPatch.context() as patched:
         stop(patched)
-        with pytest.raises(StoppedError):
-            build_again(out, order, lambda href: href)
+        with pytest.raises(Stopped):
+            build_with(out, order, lambda href: href)
+    found = [str(finding) for finding in validate(out)]
+    assert any("does not follow from unreadable.parquet" in line for line in found) == (stop is stop_before_the_plan)
+    assert not any("left over" in line for line in found)
     order.build(out, "--resume")
     assert shard_digests(out) == without_after
     for table in ("unreadable.parquet", "plan.parquet", "frames.parquet", "labels.parquet"):
@@ -327,7 +291,7 @@ def test_while_one_file_is_unfinished_nothing_is_replaced_and_its_attempts_are_c
             raise TransientSourceError("radar could not be read now: HTTP response code: 503")
         return href
 
-    reports = build_again(out, order, throttled)
+    reports = build_with(out, order, throttled)
     open_reports = [report for report in reports if report.state != "done"]
     assert {report.path.split("/")[1] for report in open_reports} == {"S1ASC"}
     assert not (out / "unreadable.parquet").exists()
@@ -344,3 +308,52 @@ def test_while_one_file_is_unfinished_nothing_is_replaced_and_its_attempts_are_c
     assert named == {(4, 3)}
     assert not list(out.rglob("*.attempts"))
     assert json.loads((out / "statistics.json").read_text())
+
+
+class RangeFiles(SimpleHTTPRequestHandler):
+    """Serves files whole or by one range."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path, asked = Path(self.translate_path(self.path)), self.headers.get("Range", "")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        body = content = path.read_bytes()
+        if asked:
+            first, last = (int(end) for end in asked.removeprefix("bytes=").split("-"))
+            body = content[first : last + 1]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{len(content)}")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def served(order: Order) -> Iterator[Order]:
+    """The order on its catalogue behind a server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeFiles, directory=str(order.catalogue.parent)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield replace(order, catalogue=f"http://127.0.0.1:{server.server_port}/{order.catalogue.name}")
+    server.shutdown()
+    server.server_close()
+    thread.join(5.0)
+
+
+def test_a_file_that_is_gone_from_a_server_is_replaced_as_one_that_is_gone_from_disk(
+    order: Order, served: Order, without_after: dict[str, str], tmp_path: Path
+) -> None:
+    out = planned(served, tmp_path / "dataset")
+    optical(order, AFTER).unlink()
+    served.build(out, "--resume")
+    assert shard_digests(out) == without_after
+    assert all(image.detail.endswith("404") for image in read_decided(out).unreadable)
+    assert validate(out) == []
