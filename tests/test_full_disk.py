@@ -1,4 +1,4 @@
-"""A place that is full or may not be written: the build stops with one line, nothing is half written, and it goes on."""
+"""A place that is full or may not be written: one line, nothing half written, and the build goes on later."""
 
 import os
 import resource
