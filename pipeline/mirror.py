@@ -16,7 +16,7 @@ from tempfile import gettempdir
 
 import obstore
 
-from pipeline.errors import RecipeError
+from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import MEMBERS, writing
 from pipeline.stores import explained, is_store, open_target
 
@@ -108,7 +108,11 @@ def open_mirror(out: str) -> Iterator[Mirror]:
     with _own_folder(url) as folder:
         mirror = Mirror(folder=folder, store=url)
         _pull(mirror)
-        yield mirror
+        try:
+            yield mirror
+        except PipelineError as err:
+            # Nobody knows the folder: the dataset is the store.
+            raise type(err)(str(err).replace(str(folder), url)) from err
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pipeline.assemble import BuildOptions
 from pipeline.cluster import Runner
 from pipeline.errors import RecipeError
 from pipeline.folder import read_recipe
-from pipeline.locks.make import Progress, identify_all, shard_hrefs
+from pipeline.locks.locking import Progress, identify_all, shard_hrefs
 from pipeline.locks.packages import package_versions, version_differences
 from pipeline.locks.record import Lock, is_unpacked, unpack_lock
 from pipeline.records import Recipe, ShardReport
