@@ -1,5 +1,6 @@
 """The tables that are written before a spectral pixel is read: samples, events, rejected, scenes, survey, plan."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from pipeline.catalog.codec import from_table, read_table, to_table, with_geomet
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place
 from pipeline.records import Event, PlanRow, RejectedEvent, Sample, Scene, Score
+
+_FOLDERS = ("all", "train", "val", "test")
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
 
@@ -50,15 +54,25 @@ def read_decided(root: Path) -> Decided:
     rejected = read_table(root / "rejected.parquet")
     scenes = read_table(root / "scenes.parquet")
     records = from_table(samples, Sample)
+    places = from_table(samples, Place)
+    for place in places:
+        _require_inside(place, root)
     return Decided(
         samples=tuple(records),
         events=tuple(from_table(_rename(events, "wkb"), Event)),
         scenes=tuple(from_table(_rename(scenes, "footprint"), Scene)),
         scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
-        places={sample.id: place for sample, place in zip(records, from_table(samples, Place), strict=True)},
+        places={sample.id: place for sample, place in zip(records, places, strict=True)},
         rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
     )
+
+
+def _require_inside(place: Place, root: Path) -> None:
+    """Refuse a place whose file would lie outside the dataset's folder."""
+    is_inside = place.split in _FOLDERS and _FILE_NAME.fullmatch(place.shard)
+    if not is_inside and place.shard:
+        raise LayoutError(f"{root / 'samples.parquet'} names the file {place.split}/{place.shard}, which is no place")
 
 
 def _samples_table(decided: Decided) -> pa.Table:

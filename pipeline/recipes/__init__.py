@@ -93,8 +93,15 @@ def _read(name: str) -> dict[str, Any]:
 
 def _yaml(text: str, *, where: str) -> Any:
     try:
+        # A few lines of aliases of aliases make a tree that no machine can walk.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise RecipeError(f"{where} uses YAML aliases (*name): write the values out")
         return yaml.safe_load(text)
-    except yaml.YAMLError as err:
+    except RecursionError as err:
+        raise RecipeError(f"{where} is nested too deeply") from err
+    except (yaml.YAMLError, ValueError) as err:
+        if isinstance(err, RecipeError):
+            raise
         problem = " ".join(str(err).split())
         raise RecipeError(f"{where} is not YAML: {problem}") from err
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from pystac import Link
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from urllib3 import Retry
@@ -42,7 +43,20 @@ def open_io() -> StacApiIO:
         status_forcelist=_RETRIED,
         allowed_methods=None,
     )
-    return StacApiIO(max_retries=retry, timeout=TIMEOUT_SECONDS)
+    return _OncePaged(max_retries=retry, timeout=TIMEOUT_SECONDS)
+
+
+class _OncePaged(StacApiIO):
+    """Follows each link to a next page once: a server that leads in a circle would be asked for ever."""
+
+    def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        if isinstance(source, Link):
+            page = json.dumps(source.to_dict(transform_href=False), sort_keys=True, default=str)
+            followed = self.__dict__.setdefault("_followed", set())
+            if page in followed:
+                raise SourceError(f"{public_text(source.href)}: the pages of the answer lead in a circle")
+            followed.add(page)
+        return str(super().read_text(source, *args, **kwargs))
 
 
 def read_document(href: str, io: StacApiIO, *, subject: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -36,6 +37,13 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http:/vsis3/",
     "GDAL_NUM_THREADS": 1,
 }
+
+_JPEG2000 = (".jp2", ".j2k", ".jpx")
+
+LARGEST_BLOCK = 1 << 29
+"""Bytes that a tile or strip may take, unpacked: GDAL unpacks it whole. A band of 10 m in one strip takes 241 MB."""
+LARGEST_WINDOW = 1 << 28
+"""Pixels of a file that one patch may be taken from; a tile at 10 m has 1.2e8."""
 
 _ON_GRID_TOLERANCE = 1e-6
 _GONE = re.compile(r"HTTP response code: (404|410)\b|does not exist in the file system|No such file")
@@ -108,7 +116,10 @@ class RasterReader:
         if href in self._open:
             self._open.move_to_end(href)
             return self._open[href]
-        dataset = rasterio.open(self.source.sign(href))
+        if not _is_remote(href) and not Path(href).is_file():
+            raise SourceError(f"{public(href)} cannot be read: No such file")
+        dataset = rasterio.open(self.source.sign(href), driver=_driver_of(href))
+        _require_blocks(dataset)
         self._open[href] = dataset
         if len(self._open) > self.capacity:
             self._open.popitem(last=False)[1].close()
@@ -118,6 +129,19 @@ class RasterReader:
         dataset = self._open.pop(href, None)
         if dataset is not None:
             dataset.close()
+
+
+def _driver_of(href: str) -> str:
+    """Return what a file is read as. GDAL knows formats that name other files, servers and code to run, such as VRT."""
+    return "JP2OpenJPEG" if href.partition("?")[0].lower().endswith(_JPEG2000) else "GTiff"
+
+
+def _require_blocks(dataset: DatasetReader) -> None:
+    rows, columns = dataset.block_shapes[0]
+    size = rows * columns * np.dtype(dataset.dtypes[0]).itemsize
+    if size > LARGEST_BLOCK:
+        dataset.close()
+        raise SourceError(f"{public(dataset.name)} cannot be read: a block of it would take {size} bytes")
 
 
 class _QueryFilter(logging.Filter):
@@ -223,10 +247,17 @@ def _gather(dataset: DatasetReader, rows: NDArray[np.int64], columns: NDArray[np
     if not inside_rows.size or not inside_columns.size:
         return out
     rows, columns = rows[inside_rows], columns[inside_columns]
+    require_window(int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
     window = Window(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1)
     block = without_nodata(dataset.read(1, window=window), dataset.nodata)
     out[np.ix_(inside_rows, inside_columns)] = block[np.ix_(rows - rows[0], columns - columns[0])]
     return out
+
+
+def require_window(rows: int, columns: int) -> None:
+    """Refuse a window of a file that no patch needs; raises SourceError."""
+    if rows * columns > LARGEST_WINDOW:
+        raise SourceError(f"a patch would be taken from {rows} x {columns} pixels of the file: its pixel size is wrong")
 
 
 def _warp_options(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> dict[str, Any]:

@@ -18,6 +18,11 @@ COMPRESSIONS = (PLAIN, *DEFLATE, ZSTD)
 PREDICTORS = (1, 2, 3)
 """None, horizontal differences of integers, and those of floating point (Adobe Photoshop TIFF Technical Note 3)."""
 
+LARGEST_TILE = 64 << 20
+"""Bytes of a tile, unpacked; a larger one is left to GDAL, which refuses the largest."""
+_PACKED_MORE = 64 << 10
+"""Bytes that a tile may be longer packed than twice its size: codecs hardly add anything."""
+
 DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 
 
@@ -116,6 +121,9 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
     across, down = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
     if not offsets.size == counts.size == across * down or (offsets < 0).any() or (counts < 0).any():
         raise UnknownFileError("tile index")
+    tile = page.tilewidth * page.tilelength * np.dtype(str(page.dtype)).itemsize
+    if tile > LARGEST_TILE or counts.max() > 2 * tile + _PACKED_MORE:
+        raise UnknownFileError("tile size")
     return TiledImage(
         width=page.imagewidth,
         height=page.imagelength,

@@ -22,7 +22,16 @@ from pipeline.sources.cog.header import ShortHeaderError, TiledImage, UnknownFil
 from pipeline.sources.cog.ranges import Bytes, LocalBytes, NoRangesError, RemoteBytes, is_direct
 from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_tile
 from pipeline.sources.cog.windows import TileWindow, window_of
-from pipeline.sources.window import GDAL_OPTIONS, RasterReader, Signer, Wanted, empty_patch, public, without_nodata
+from pipeline.sources.window import (
+    GDAL_OPTIONS,
+    RasterReader,
+    Signer,
+    Wanted,
+    empty_patch,
+    public,
+    require_window,
+    without_nodata,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +193,7 @@ class CogReader:
         out = empty_patch(image.native, (grid.size, grid.size))
         if window.is_empty:
             return out
+        require_window(*window.shape)
         block = np.empty(window.shape, image.native)
         for number in window.tiles(image):
             rows, columns, target = window.part(number, image, block)
