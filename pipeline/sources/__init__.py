@@ -16,8 +16,8 @@ from pipeline.sources.earth_engine import NAME as EARTH_ENGINE
 from pipeline.sources.earth_engine import open_earth_engine
 from pipeline.sources.providers import DEFAULT_COLLECTIONS, PROVIDERS, Provider, provider_of_url
 from pipeline.sources.stac import StacSource, api_scenes
-from pipeline.sources.static import static_scenes
 from pipeline.sources.stac_item import links_of
+from pipeline.sources.static import static_scenes
 from pipeline.sources.transport import is_url, open_io, public_text, read_document
 
 __all__ = ["PROVIDERS", "Query", "Source", "cluster_places", "open_source"]

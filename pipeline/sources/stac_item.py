@@ -89,7 +89,8 @@ def parse_item(document: Mapping[str, Any] | pystac.Item, location: str = "") ->
 
 def self_link(document: Mapping[str, Any]) -> str:
     """Return where a document says that it lies, or an empty string."""
-    return next((str(link["href"]) for link in links_of(document) if link.get("rel") == "self" and link.get("href")), "")
+    stated = (link.get("href") for link in links_of(document) if link.get("rel") == "self")
+    return next((str(href) for href in stated if href), "")
 
 
 def links_of(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -1,10 +1,10 @@
 """Fetching STAC documents from disk or HTTP, and saying what went wrong in the package's own words."""
 
 import json
-import os
 import re
 import stat
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,7 +87,7 @@ def read_document(href: str, io: StacApiIO, *, subject: str) -> dict[str, Any]:
 def _require_plain_file(path: str, subject: str) -> None:
     """Refuse what never ends, such as a device, and what no document is as long as."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except (OSError, ValueError) as err:
         raise SourceError(f"{subject} cannot be read: {getattr(err, 'strerror', None) or err}") from err
     if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_DOCUMENT:

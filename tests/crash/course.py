@@ -169,9 +169,9 @@ class Crash:
         else:
             self.cluster.lose_scheduler()
             wait_until(lambda: not driver.is_running(), f"the driver hangs without its scheduler: {driver.out}")
-            self._check_last_words(build, driver)
+            self._check_last_words(driver)
 
-    def _check_last_words(self, build: Build, driver: Part) -> None:
+    def _check_last_words(self, driver: Part) -> None:
         """A driver that lost its scheduler has finished all the same, or says so in one line."""
         if driver.process.returncode == 0:
             return

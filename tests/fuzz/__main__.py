@@ -55,7 +55,8 @@ class Run:
             sandbox = self.root / f"child-{slot}-{number}"
             sandbox.mkdir()
             with (self.root / f"child-{slot}-{number}.log").open("wb") as log:
-                command = (sys.executable, "-m", "fuzz.child", str(self.root / "site"), str(sandbox), str(self.seed), self.target)
+                more = (str(self.root / "site"), str(sandbox), str(self.seed), self.target)
+                command = (sys.executable, "-m", "fuzz.child", *more)
                 child = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

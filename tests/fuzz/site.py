@@ -19,7 +19,7 @@ from pipeline.records.recipe import Collections
 from pipeline.sources import Query, open_source
 
 OVERRIDES = (*RECIPE[:5], "samples_per_shard=16", *RECIPE[6:], "series_length=2", "bands.S2L2A=[B02,B05]")
-POINTS = "id,lon,lat,date\n" + "".join(f"p{n},{14.0 + n / 100},{46.0 - n / 100},2022-01-{n + 1:02d}\n" for n in range(8))
+POINTS = "id,lon,lat,date\n" + "".join(f"p{n},{14 + n / 100},{46 - n / 100},2022-01-{n + 1:02d}\n" for n in range(8))
 CODECS = {"deflate": "DEFLATE", "zstd": "ZSTD", "plain": "NONE", "lzw": "LZW"}
 
 
