@@ -154,13 +154,13 @@ class Crash:
         if not driver.is_running():
             return False
         hit = build.stage()
-        self._kill(victim, build, driver)
+        self._kill(victim, driver)
         self.tally.by_stage[hit] += 1
         self.tally.by_victim[victim] += 1
         logger.info("kill of %s in %s, %d files built", victim, hit, build.built())
         return True
 
-    def _kill(self, victim: str, build: Build, driver: Part) -> None:
+    def _kill(self, victim: str, driver: Part) -> None:
         if victim == "driver":
             driver.kill()
         elif victim == "worker":

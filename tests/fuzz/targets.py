@@ -32,12 +32,13 @@ from pipeline.sources.reading import open_reader
 from pipeline.sources.window import Wanted, open_reference
 
 REFUSED, CORRECT = "refused", "correct"
+_BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))])
 YAML_POISON = (
-    "a: &a [x]\nb: *a", "!!python/object/apply:os.system ['touch evil']", "!!python/name:os.system", "*nobody",
-    "&a [*a]", "1e999", ".nan", "-.inf", "2024-13-45", "!!int x", "!!float y", "!!timestamp z", "!!binary '*'", "9" * 5000,
-    "0x" + "f" * 4000, "99999:99:99:99", "[" * 3000, "{" * 3000, "- " * 2000, "? x", "|", "\t", "%YAML 9", "---",
-    "null", "~", "''", '"\\ud800"', "\x00", "-1", "0", "1", "true", "[]", "{}", "9999999999", "../../evil", "/evil", "a/b",
-    "x" * 9999, "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))]),
+    "a: &a [x]\nb: *a", "!!python/object/apply:os.system ['touch evil']", "!!python/name:os.system", "*nobody", _BOMB,
+    "&a [*a]", "1e999", ".nan", "-.inf", "2024-13-45", "!!int x", "!!float y", "!!timestamp z", "!!binary '*'",
+    "9" * 5000, "0x" + "f" * 4000, "99999:99:99:99", "[" * 3000, "{" * 3000, "- " * 2000, "? x", "|", "\t", "%YAML 9",
+    "---", "null", "~", "''", '"\\ud800"', "\x00", "-1", "0", "1", "true", "[]", "{}", "9999999999", "../../evil",
+    "/evil", "a/b", "x" * 9999,
 )  # fmt: skip
 CSV_POISON = (
     "", ",", '"', '"""', "\x00", "nan", "inf", "-inf", "1e999", "200", "-95", "x" * 9999, "../../evil",
@@ -46,7 +47,8 @@ CSV_POISON = (
 )  # fmt: skip
 
 
-VIRTUAL = '<OGRVRTDataSource><OGRVRTLayer name="x"><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>'
+_LAYER = '<OGRVRTLayer name="x"><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer>'
+VIRTUAL = f"<OGRVRTDataSource>{_LAYER}</OGRVRTDataSource>"
 
 
 class WrongError(Exception):
