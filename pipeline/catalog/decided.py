@@ -3,6 +3,7 @@
 What proves to be of no use while it is read joins unreadable.parquet, and the plan is made again from all of them.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from pipeline.plan.rows import plan_rows
 from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Unreadable
 
 UNREADABLE = "unreadable.parquet"
+
+_FOLDERS = ("all", "train", "val", "test")
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +84,16 @@ def read_decided(root: Path) -> Decided:
     rejected = read_table(root / "rejected.parquet")
     scenes = read_table(root / "scenes.parquet")
     records = from_table(samples, Sample)
+    places = from_table(samples, Place)
+    for place in places:
+        _require_inside(place, root)
     return Decided(
         samples=tuple(records),
         events=tuple(from_table(_rename(events, "wkb"), Event)),
         scenes=tuple(from_table(_rename(scenes, "footprint"), Scene)),
         scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
-        places={sample.id: place for sample, place in zip(records, from_table(samples, Place), strict=True)},
+        places={sample.id: place for sample, place in zip(records, places, strict=True)},
         rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
         unreadable=tuple(_read_unreadable(root)),
     )
@@ -96,6 +103,13 @@ def _read_unreadable(root: Path) -> list[Unreadable]:
     """Return what proved unreadable: nothing in a dataset whose images all could be read."""
     path = root / UNREADABLE
     return from_table(read_table(path), Unreadable) if path.exists() else []
+
+
+def _require_inside(place: Place, root: Path) -> None:
+    """Refuse a place whose file would lie outside the dataset's folder."""
+    is_inside = place.split in _FOLDERS and _FILE_NAME.fullmatch(place.shard)
+    if not is_inside and place.shard:
+        raise LayoutError(f"{root / 'samples.parquet'} names the file {place.split}/{place.shard}, which is no place")
 
 
 def _samples_table(decided: Decided) -> pa.Table:

@@ -37,9 +37,7 @@ class ShardStore(ZipStore):
         super().__init__(path, mode="r")
         self.chunk_bytes = require_bounded(path)
 
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return one entry, as `ZipStore.get`; ValueError when a chunk states another size than its array."""
         value = await super().get(key, prototype, byte_range)
         array = key.rpartition("/")[0]
@@ -75,9 +73,7 @@ def require_bounded(path: Path) -> dict[str, int]:
     return {name: chunk for name, (_, chunk, is_packed) in arrays.items() if is_packed}
 
 
-def _documents(
-    archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], path: Path
-) -> Iterator[tuple[str, Any]]:
+def _documents(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], path: Path) -> Iterator[tuple[str, Any]]:
     for info in infos:
         last = info.filename.rpartition("/")[2]
         if last == "zarr.json":

@@ -78,6 +78,10 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 
 def _read_vector(file: Path) -> pd.DataFrame:
+    with file.open("rb") as raw:
+        # Such a file names others, and commands to run on them.
+        if b"<OGRVRT" in raw.read(65536):
+            raise refusal(f"{file} is an OGR virtual format, which refers to other files: export it to a real one")
     layers = gpd.list_layers(file)
     spatial = [str(name) for name in layers.loc[layers["geometry_type"].notna(), "name"]]
     if len(spatial) != 1:

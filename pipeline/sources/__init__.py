@@ -17,6 +17,7 @@ from pipeline.sources.earth_engine import open_earth_engine
 from pipeline.sources.permits import Limit
 from pipeline.sources.providers import DEFAULT_COLLECTIONS, PROVIDERS, Provider, provider_of_url
 from pipeline.sources.stac import StacSource, api_scenes
+from pipeline.sources.stac_item import links_of
 from pipeline.sources.static import static_scenes
 from pipeline.sources.transport import is_url, open_io, public_text, read_document
 
@@ -116,6 +117,6 @@ def _kind(document: Mapping[str, Any], given: str) -> str:
     links = document.get("links")
     if "stac_version" not in document or not isinstance(links, list) or document.get("type") == "Feature":
         raise RecipeError(f"{public_text(given)} is not a STAC catalogue; {_TAKES}")
-    conforms = document.get("conformsTo") or ()
-    is_api = any(link.get("rel") == "search" for link in links) or any("item-search" in c for c in conforms)
+    conforms = document.get("conformsTo")
+    is_api = any(link.get("rel") == "search" for link in links_of(document)) or "item-search" in str(conforms)
     return "api" if is_api else "static"

@@ -1,6 +1,7 @@
 """STAC item in, scene out: what providers call the same thing by different names is settled here and in `assets`."""
 
 import logging
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -15,8 +16,14 @@ from pipeline.sources import product_ids
 from pipeline.sources.assets import asset_href, dem_keys, own_keys, sentinel1_keys, sentinel2_keys, stated_offset
 from pipeline.sources.footprints import item_outline
 from pipeline.sources.stac_item import StacItem, parse_item
+from pipeline.sources.transport import public_text
 
 logger = logging.getLogger(__name__)
+
+_MISSHAPEN = (
+    AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError, pystac.STACError,
+)  # fmt: skip
+"""What reading JSON of another shape than expected ends in."""
 
 _OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 _BASELINE = re.compile(r"^(\d{1,2})\.(\d{2})$")
@@ -51,8 +58,27 @@ def scene_from_item(
     """
     if own is None and product not in _READERS:
         raise ValueError(f"{product} is not in any catalogue")
-    parsed = parse_item(item, location)
-    return _READERS[product](parsed) if own is None else _own_scene(parsed, product, own)
+    try:
+        parsed = parse_item(item, location)
+        scene = _READERS[product](parsed) if own is None else _own_scene(parsed, product, own)
+        _require_storable(scene)
+    except SourceError:
+        raise
+    except _MISSHAPEN as err:
+        # An item may hold anything anywhere; what a usable one holds where is said by the readers.
+        name = location or (item.get("id") if isinstance(item, Mapping) else item.id) or "an item"
+        problem = public_text(f"{type(err).__name__}: {err}")
+        raise SourceError(f"{public_text(name)} is not as STAC describes items: {problem}") from err
+    return scene
+
+
+def _require_storable(scene: Scene) -> None:
+    """Raise ValueError where a value fits no table."""
+    texts = (scene.id, scene.collection, scene.acquisition, scene.file_id, scene.platform, *scene.hrefs.values())
+    for text in texts:
+        text.encode()
+    if any(abs(number) >= 2**31 for number in (scene.epsg or 0, scene.relative_orbit or 0)):
+        raise ValueError(f"epsg {scene.epsg} or orbit {scene.relative_orbit} is no such number")
 
 
 def scenes_from_items(
@@ -125,7 +151,7 @@ def _sentinel2(item: StacItem, product: Product) -> Scene:
         baseline=baseline,
         offset=offset,
         offset_rule=rule,
-        cloud_cover=None if cloud is None else float(cloud),
+        cloud_cover=None if cloud is None or not math.isfinite(float(cloud)) else float(cloud),
         extras={"generated": _generated(item, named)},
     )
 

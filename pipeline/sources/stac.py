@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import shapely
@@ -21,7 +23,8 @@ from pipeline.sources.contract import Query, Source
 from pipeline.sources.items import scenes_from_items
 from pipeline.sources.permits import Limit, Permits, ProcessPermits
 from pipeline.sources.signing import Signature
-from pipeline.sources.transport import TIMEOUT_SECONDS, missing_collection, open_io, public_text, source_error
+from pipeline.sources.stac_item import self_link
+from pipeline.sources.transport import TIMEOUT_SECONDS, is_url, missing_collection, open_io, public_text, source_error
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +130,13 @@ def api_scenes(root: str, collection: str, query: Query) -> Sequence[Scene]:
         raise SourceError(f"{subject}: not a STAC answer: {public_text(err)}") from err
     if not items:
         _require_collection(root, collection)
-    return scenes_from_items(((item, "") for item in items), query.product, query.own)
+    return scenes_from_items(((item, _place(item, root)) for item in items), query.product, query.own)
+
+
+def _place(item: Mapping[str, Any], root: str) -> str:
+    """Return where an item of the API at `root` lies: as it says itself, if that is on the API's host."""
+    stated = self_link(item)
+    return stated if is_url(stated) and urlsplit(stated).hostname == urlsplit(root).hostname else root
 
 
 def open_client(root: str) -> Client:

@@ -1,15 +1,16 @@
 """Fetching STAC documents from disk or HTTP, and saying what went wrong in the package's own words."""
 
 import json
-import os
 import re
 import stat
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from pystac import Link
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from requests.adapters import HTTPAdapter
@@ -42,7 +43,7 @@ _LONGEST_REASON = 200
 
 def open_io() -> StacApiIO:
     """Return the reader of documents: it rides out throttling, server errors and broken answers, each for so long."""
-    io = StacApiIO(timeout=TIMEOUT_SECONDS, max_retries=None)
+    io = _OncePaged(timeout=TIMEOUT_SECONDS, max_retries=None)
     for scheme in ("http://", "https://"):
         io.session.mount(scheme, _Governed(max_retries=0))
     return io
@@ -109,6 +110,19 @@ def _is_cut(body: bytes) -> bool:
     return False
 
 
+class _OncePaged(StacApiIO):
+    """Follows each link to a next page once: a server that leads in a circle would be asked for ever."""
+
+    def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        if isinstance(source, Link):
+            page = json.dumps(source.to_dict(transform_href=False), sort_keys=True, default=str)
+            followed = self.__dict__.setdefault("_followed", set())
+            if page in followed:
+                raise SourceError(f"{public_text(source.href)}: the pages of the answer lead in a circle")
+            followed.add(page)
+        return str(super().read_text(source, *args, **kwargs))
+
+
 def read_document(href: str, io: StacApiIO, *, subject: str) -> dict[str, Any]:
     """Read one JSON object from a path or URL; `subject` names it in errors.
 
@@ -137,7 +151,7 @@ def read_document(href: str, io: StacApiIO, *, subject: str) -> dict[str, Any]:
 def _require_plain_file(path: str, subject: str) -> None:
     """Refuse what never ends, such as a device, and what no document is as long as."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except (OSError, ValueError) as err:
         raise SourceError(f"{subject} cannot be read: {getattr(err, 'strerror', None) or err}") from err
     if not stat.S_ISREG(status.st_mode) or status.st_size > LONGEST_DOCUMENT:

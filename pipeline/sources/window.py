@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,13 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http:/vsis3/",
     "GDAL_NUM_THREADS": 1,
 }
+
+_JPEG2000 = (".jp2", ".j2k", ".jpx")
+
+LARGEST_BLOCK = 1 << 29
+"""Bytes that a tile or strip may take, unpacked: GDAL unpacks it whole. A band of 10 m in one strip takes 241 MB."""
+LARGEST_WINDOW = 1 << 28
+"""Pixels of a file that one patch may be taken from; a tile at 10 m has 1.2e8."""
 
 _ON_GRID_TOLERANCE = 1e-6
 _OPENER = re.compile(r"/vsiriopener_\w+/")
@@ -166,15 +173,14 @@ class RasterReader:
             # GDAL goes on asking with the signature that it was given.
             self._forget(href)
         if href not in self._open:
-            self._open[href] = _Held(rasterio.open(signed), None, signed) if remote is None else _open_governed(remote)
+            self._open[href] = _Held(_opened(href, signed), None, signed) if remote is None else _open_governed(remote)
         self._open.move_to_end(href)
         if len(self._open) > self.capacity:
             self._open.popitem(last=False)[1].dataset.close()
         return self._open[href]
 
     def _remote(self, href: str) -> RemoteBytes | None:
-        # A VRT names other files, which only GDAL finds.
-        if href in self._without_ranges or public(href).endswith(".vrt"):
+        if href in self._without_ranges:
             return None
         return remote_bytes(self.source, href, self._options(), GDAL_OPTIONS)
 
@@ -190,11 +196,33 @@ class RasterReader:
 def _open_governed(remote: RemoteBytes) -> _Held:
     file = GovernedFile(remote)
     try:
-        return _Held(rasterio.open(PurePosixPath(remote.name).name, opener=file), file, "")
+        name = PurePosixPath(remote.name).name
+        return _Held(_usable(rasterio.open(name, opener=file, driver=_driver_of(name)), remote.name), file, "")
     except RasterioError:
         if file.problem is not None:
             raise file.problem from None
         raise
+
+
+def _opened(href: str, signed: str) -> DatasetReader:
+    if not _is_remote(href) and not Path(href).is_file():
+        raise SourceError(f"{public(href)} cannot be read: No such file")
+    return _usable(rasterio.open(signed, driver=_driver_of(href)), href)
+
+
+def _driver_of(href: str) -> str:
+    """Return what a file is read as. GDAL knows formats that name other files, servers and code to run, such as VRT."""
+    return "JP2OpenJPEG" if href.partition("?")[0].lower().endswith(_JPEG2000) else "GTiff"
+
+
+def _usable(dataset: DatasetReader, href: str) -> DatasetReader:
+    """Return `dataset`; raises SourceError where GDAL would take more memory for a block than any file needs."""
+    rows, columns = dataset.block_shapes[0]
+    size = rows * columns * np.dtype(dataset.dtypes[0]).itemsize
+    if size > LARGEST_BLOCK:
+        dataset.close()
+        raise SourceError(f"{public(href)} cannot be read: a block of it would take {size} bytes")
+    return dataset
 
 
 class _QueryFilter(logging.Filter):
@@ -300,10 +328,17 @@ def _gather(dataset: DatasetReader, rows: NDArray[np.int64], columns: NDArray[np
     if not inside_rows.size or not inside_columns.size:
         return out
     rows, columns = rows[inside_rows], columns[inside_columns]
+    require_window(int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
     window = Window(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1)
     block = without_nodata(dataset.read(1, window=window), dataset.nodata)
     out[np.ix_(inside_rows, inside_columns)] = block[np.ix_(rows - rows[0], columns - columns[0])]
     return out
+
+
+def require_window(rows: int, columns: int) -> None:
+    """Refuse a window of a file that no patch needs; raises SourceError."""
+    if rows * columns > LARGEST_WINDOW:
+        raise SourceError(f"a patch would be taken from {rows} x {columns} pixels of the file: its pixel size is wrong")
 
 
 def _warp_options(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> dict[str, Any]:

@@ -154,13 +154,13 @@ class Crash:
         if not driver.is_running():
             return False
         hit = build.stage()
-        self._kill(victim, build, driver)
+        self._kill(victim, driver)
         self.tally.by_stage[hit] += 1
         self.tally.by_victim[victim] += 1
         logger.info("kill of %s in %s, %d files built", victim, hit, build.built())
         return True
 
-    def _kill(self, victim: str, build: Build, driver: Part) -> None:
+    def _kill(self, victim: str, driver: Part) -> None:
         if victim == "driver":
             driver.kill()
         elif victim == "worker":
@@ -169,9 +169,9 @@ class Crash:
         else:
             self.cluster.lose_scheduler()
             wait_until(lambda: not driver.is_running(), f"the driver hangs without its scheduler: {driver.out}")
-            self._check_last_words(build, driver)
+            self._check_last_words(driver)
 
-    def _check_last_words(self, build: Build, driver: Part) -> None:
+    def _check_last_words(self, driver: Part) -> None:
         """A driver that lost its scheduler has finished all the same, or says so in one line."""
         if driver.process.returncode == 0:
             return

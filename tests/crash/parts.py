@@ -1,5 +1,6 @@
 """The parts that can be killed: a scheduler, workers and a driver, each a process group of its own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -48,10 +49,8 @@ class Part:
 
     def kill(self) -> None:
         """Send SIGKILL to the whole group."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(PATIENCE)
 
 

@@ -5,6 +5,7 @@ Both give the same bits.
 """
 
 import logging
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -25,7 +26,7 @@ from pipeline.sources.cog.kept import KEPT, KeptHeader
 from pipeline.sources.cog.tiles import DamagedTileError, TileCache
 from pipeline.sources.cog.windows import window_of
 from pipeline.sources.ranges import Bytes, LocalBytes, NoRangesError, RemoteBytes, remote_bytes
-from pipeline.sources.window import GDAL_OPTIONS, RasterReader, Wanted, empty_patch, without_nodata
+from pipeline.sources.window import GDAL_OPTIONS, LARGEST_WINDOW, RasterReader, Wanted, empty_patch, without_nodata
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +182,11 @@ def _block(wanted: Wanted, raster: _Raster, grid: PatchGrid) -> Block | str:
     if raster.image is None:
         return raster.problem
     window = window_of(raster.image, grid, wanted.resampling)
-    return "warp" if window is None else Block(wanted.href, raster.image, window)
+    if window is None:
+        return "warp"
+    if not window.is_empty and math.prod(window.shape) > LARGEST_WINDOW:
+        return "window size"
+    return Block(wanted.href, raster.image, window)
 
 
 def _patch(block: Block, grid: PatchGrid) -> NDArray[Any]:

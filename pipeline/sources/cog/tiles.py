@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from isal import igzip_lib, isal_zlib
 from numba import njit
-from numcodecs import Zstd
 from numpy.typing import NDArray
 
 from pipeline.sources.cog.header import DEFLATE, ZSTD, TiledImage
 
 _DAMAGED: Any = igzip_lib.IsalError
 """Its stub calls it an instance."""
+
+
+_ZSTD = pa.Codec("zstd")
 
 
 class DamagedTileError(Exception):
@@ -60,9 +63,12 @@ class Tile:
     def _whole(self) -> bytes:
         if self.image.compression != ZSTD:
             return self.packed
+        image = self.image
+        whole = image.tile_width * image.tile_height * image.dtype.itemsize
         try:
-            return bytes(Zstd().decode(self.packed))
-        except (RuntimeError, ValueError) as err:
+            # Into a bound of our own: what the stream says of its size, if anything, may be wrong.
+            return bytes(_ZSTD.decompress(self.packed, decompressed_size=whole, asbytes=True))
+        except (OSError, ValueError) as err:
             raise DamagedTileError(str(err)) from err
 
     def _inflate(self, wanted: int) -> None:
