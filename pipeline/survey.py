@@ -18,6 +18,7 @@ from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
 from pipeline.sources.access import Signer
 from pipeline.sources.contract import ScoreWindow, ScoringSource
 from pipeline.sources.reading import WindowReader, open_reader
+from pipeline.sources.window import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,9 @@ def survey_batch(windows: Sequence[SurveyWindow], source: Signer) -> list[Score]
         shares = source.class_shares([ScoreWindow(window.grid, window.hrefs, window.radar) for window in windows])
         return [_as_score(window, share) for window, share in zip(windows, shares, strict=True)]
     with open_reader(source) as reader:
+        reader.read_ahead(
+            ((Wanted(window.hrefs[0], window.radar or "nearest"),), window.grid) for window in windows if window.hrefs
+        )
         return [_score(window, reader) for window in windows]
 
 

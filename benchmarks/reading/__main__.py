@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.reading.rounds import Case, Cost, measure_rounds, serving, spread
 from benchmarks.reading.scenes import BANDS, Collection
 
-ODC, ONE, SHARED = "odc.stac.load, lazy", "one patch and band at a time", "shared rasterio handles"
+ODC, ONE = "odc.stac.load, lazy", "one patch and band at a time"
+SHARED, FILES = "shared rasterio handles", "rasterio, file by file"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def cases(folder: Path) -> list[Case]:
             ),
             Case(name=f"HTTP 50 ms, {tile}", collection=scenes, theirs=ONE, places=16, first_byte=50),
             Case(name=f"HTTP 50 ms, {tile}", collection=scenes, theirs=SHARED, places=64, first_byte=50),
+            Case(name=f"HTTP 50 ms, {tile}", collection=scenes, theirs=FILES, places=64, first_byte=50),
         ]  # fmt: skip
     return found
 

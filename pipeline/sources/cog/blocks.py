@@ -1,22 +1,22 @@
 """Many windows of many files together: each tile is fetched and unpacked once for all windows that lie in it."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.sources.cog.header import TiledImage
-from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_tile
+from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_tile, packed_bytes
 from pipeline.sources.cog.windows import TileWindow
 from pipeline.sources.ranges import Bytes, NoRangesError
 
-_GAP = 32 << 10
-"""Tiles closer than this in the file come in one request [bytes]."""
+_GAP = 256 << 10
+"""What lies closer than this in the file comes in one request: asking costs about as much as so many bytes."""
 
 _LONGEST_RUN = 4 << 20
 """Bytes of one request, where a single tile is not longer."""
@@ -48,31 +48,46 @@ class _TileRead:
     href: str
     image: TiledImage
     number: int
+    tile: Tile
     blocks: list[Block]
 
     @property
-    def first(self) -> int:
+    def origin(self) -> int:
+        """Where the tile begins in the file."""
         return int(self.image.offsets[self.number])
 
     @property
-    def stop(self) -> int:
-        return self.first + int(self.image.counts[self.number])
+    def is_sparse(self) -> bool:
+        """True where the file leaves the tile out."""
+        return bool(self.image.counts[self.number] == 0)
+
+    @property
+    def is_whole(self) -> bool:
+        """True when there is no more of the tile to come."""
+        return bool(self.tile.fed >= self.image.counts[self.number])
+
+    @property
+    def last_row(self) -> int:
+        """Row of the tile before which all blocks end."""
+        return max(block.window.part(self.number, self.image, block.values)[0][1] for block in self.blocks)
 
     def fail(self, problem: Exception) -> None:
         for block in self.blocks:
             block.problem = block.problem or problem
 
-    def unpack(self, tile: Tile) -> None:
-        """Copy to each block what it takes from `tile`."""
-        parts = [(block, *block.window.part(self.number, self.image, block.values)) for block in self.blocks]
+    def unpack(self) -> bool:
+        """Copy to each block what it takes from the tile; return False while more of the tile has to come."""
         try:
             # All rows at once: to go on unpacking for a few more costs more.
-            tile.rows(max(rows[1] for _, rows, _, _ in parts))
-            for block, rows, columns, target in parts:
-                copy_tile(tile, rows=rows, columns=columns, target=target)
+            if not self.tile.has_rows(self.last_row) and not self.is_whole:
+                return False
+            for block in self.blocks:
+                rows, columns, target = block.window.part(self.number, self.image, block.values)
+                copy_tile(self.tile, rows=rows, columns=columns, target=target)
                 block.awaited.discard(self.number)
         except DamagedTileError as err:
             self.fail(err)
+        return True
 
     def fill(self) -> None:
         """Give each block what stands for a tile that the file leaves out: no data, or zeros where it names none."""
@@ -81,6 +96,15 @@ class _TileRead:
             target = block.window.part(self.number, self.image, block.values)[2]
             target[...] = 0 if nodata is None else np.array(nodata).astype(self.image.native)
             block.awaited.discard(self.number)
+
+
+class _Piece(NamedTuple):
+    """Bytes of a tile that are to be fetched."""
+
+    read: _TileRead
+    first: int
+    """Place in the file."""
+    stop: int
 
 
 def fill_blocks(blocks: Sequence[Block], files: Mapping[str, Bytes], tiles: TileCache, *, keep: bool) -> None:
@@ -102,80 +126,100 @@ def fill_blocks(blocks: Sequence[Block], files: Mapping[str, Bytes], tiles: Tile
     TransientSourceError
         A file could not be read now. What was asked for beyond it is called off.
     """
-    fetched = [read for read in _tile_reads(blocks) if not _is_at_hand(read, tiles)]
-    for run, future in _answers(_runs(fetched), files):
+    waiting = deque(_runs(_first_pieces(blocks, tiles)))
+    for run, future in _answers(waiting, files):
         try:
-            data = future.result()
+            data = memoryview(future.result())
         except TransientSourceError:
             raise
         except (NoRangesError, OSError, SourceError) as err:
-            for read in run:
-                read.fail(err)
-        else:
-            for read in run:
-                tile = Tile(data[read.first - run[0].first : read.stop - run[0].first], read.image)
-                read.unpack(tile)
-                if keep:
-                    tiles.put((read.href, read.number), tile)
+            for piece in run:
+                piece.read.fail(err)
+            continue
+        for piece in run:
+            part = data[piece.first - run[0].first : piece.stop - run[0].first]
+            if not _is_complete(piece, part):
+                waiting.append([_rest_of(piece.read)])
+            elif keep:
+                tiles.put((piece.read.href, piece.read.number), piece.read.tile)
 
 
-def _is_at_hand(read: _TileRead, tiles: TileCache) -> bool:
-    """Tell whether a tile need not be fetched; then its blocks are filled."""
-    if not read.image.counts[read.number]:
-        read.fill()
+def _first_pieces(blocks: Sequence[Block], tiles: TileCache) -> Iterator[_Piece]:
+    """Fill what can be filled at once, and yield what has to be fetched, each file's in the order of its bytes."""
+    for read in _tile_reads(blocks, tiles):
+        if read.is_sparse:
+            read.fill()
+        elif not read.tile.fed:
+            yield _Piece(read, read.origin, read.origin + packed_bytes(read.image, read.number, read.last_row))
+        elif not read.unpack():
+            yield _rest_of(read)
+
+
+def _rest_of(read: _TileRead) -> _Piece:
+    return _Piece(read, read.origin + read.tile.fed, read.origin + int(read.image.counts[read.number]))
+
+
+def _is_complete(piece: _Piece, part: memoryview) -> bool:
+    """Take a piece of a tile; return False when it holds too little and the rest of the tile is needed."""
+    if len(part) < piece.stop - piece.first:
+        piece.read.fail(DamagedTileError("the file ends within a tile"))
         return True
-    tile = tiles.get((read.href, read.number))
-    if tile is not None:
-        read.unpack(tile)
-    return tile is not None
+    piece.read.tile.feed(part)
+    return piece.read.unpack()
 
 
-def _tile_reads(blocks: Sequence[Block]) -> list[_TileRead]:
-    """Return the tiles that the blocks need, file by file, each file's in the order of its bytes."""
+def _tile_reads(blocks: Sequence[Block], tiles: TileCache) -> Iterator[_TileRead]:
+    """Yield the tiles that the blocks need, file by file, each file's in the order of its bytes."""
     reads: dict[str, dict[int, _TileRead]] = {}
     for block in blocks:
         of_file = reads.setdefault(block.href, {})
         for number in block.awaited:
-            if number in of_file:
-                of_file[number].blocks.append(block)
-            else:
-                of_file[number] = _TileRead(block.href, block.image, number, [block])
-    return [read for of_file in reads.values() for read in sorted(of_file.values(), key=lambda read: read.first)]
+            if number not in of_file:
+                tile = tiles.get((block.href, number)) or Tile(block.image)
+                of_file[number] = _TileRead(block.href, block.image, number, tile, [])
+            of_file[number].blocks.append(block)
+    for of_file in reads.values():
+        yield from sorted(of_file.values(), key=lambda read: read.origin)
 
 
-def _runs(reads: Sequence[_TileRead]) -> list[list[_TileRead]]:
-    """Group tiles that lie next to each other in a file."""
-    runs: list[list[_TileRead]] = []
-    for read in reads:
-        if runs and _is_continued(runs[-1], read):
-            runs[-1].append(read)
+def _runs(pieces: Iterable[_Piece]) -> list[list[_Piece]]:
+    """Group pieces that lie next to each other in a file."""
+    runs: list[list[_Piece]] = []
+    for piece in pieces:
+        if runs and _is_continued(runs[-1], piece):
+            runs[-1].append(piece)
         else:
-            runs.append([read])
+            runs.append([piece])
     return runs
 
 
-def _is_continued(run: Sequence[_TileRead], read: _TileRead) -> bool:
-    gap = read.first - run[-1].stop
-    return run[-1].href == read.href and 0 <= gap <= _GAP and read.stop - run[0].first <= _LONGEST_RUN
+def _is_continued(run: Sequence[_Piece], piece: _Piece) -> bool:
+    gap = piece.first - run[-1].stop
+    return run[-1].read.href == piece.read.href and 0 <= gap <= _GAP and piece.stop - run[0].first <= _LONGEST_RUN
 
 
 def _answers(
-    runs: Sequence[list[_TileRead]], files: Mapping[str, Bytes]
-) -> Iterator[tuple[list[_TileRead], "Future[bytes]"]]:
-    """Yield the runs with their bytes on the way: some more than the one that is waited for, but not too many."""
-    asked: deque[tuple[list[_TileRead], Future[bytes], int]] = deque()
+    waiting: deque[list[_Piece]], files: Mapping[str, Bytes]
+) -> Iterator[tuple[list[_Piece], "Future[bytes]"]]:
+    """Yield the runs with their bytes on the way: some more than the one that is waited for, but not too many.
+
+    Runs may be appended to `waiting` meanwhile.
+    """
+    asked: deque[tuple[list[_Piece], Future[bytes]]] = deque()
     in_flight = 0
     try:
-        for run in runs:
-            count = run[-1].stop - run[0].first
-            while asked and in_flight + count > files[run[0].href].ahead:
-                first, future, size = asked.popleft()
-                yield first, future
-                in_flight -= size
-            asked.append((run, files[run[0].href].read(run[0].first, count), count))
-            in_flight += count
-        while asked:
-            yield asked.popleft()[:2]
+        while waiting or asked:
+            while waiting and (not asked or in_flight + _length(waiting[0]) <= files[waiting[0][0].read.href].ahead):
+                run = waiting.popleft()
+                asked.append((run, files[run[0].read.href].read(run[0].first, _length(run))))
+                in_flight += _length(run)
+            run, future = asked.popleft()
+            yield run, future
+            in_flight -= _length(run)
     finally:
-        for _, future, _ in asked:
+        for _, future in asked:
             future.cancel()
+
+
+def _length(run: Sequence[_Piece]) -> int:
+    return run[-1].stop - run[0].first
