@@ -22,6 +22,8 @@ from pipeline.sources.shares import Report, Share, Shares
 logger = logging.getLogger(__name__)
 
 RENEW_SECONDS = 0.5
+SHORT_SECONDS = 0.1
+"""How soon a worker asks again that has no permit at all, or more in flight than its share."""
 IDLE_SECONDS = 5.0
 """A worker that asked nothing for so long gives its share back."""
 LOST_SECONDS = 60.0
@@ -125,7 +127,8 @@ class _SharedGate(Gate):
     def _renew_while_busy(self) -> None:
         while self._is_renewing:
             self._renew(Report(self.in_use, self.at_once, self.in_use + self.waiting))
-            self._urgent.wait(RENEW_SECONDS)
+            is_moving = self.in_use > self.at_once or (self.waiting and not self.at_once)
+            self._urgent.wait(SHORT_SECONDS if is_moving else RENEW_SECONDS)
             self._urgent.clear()
             # Whoever comes meanwhile waits for the lock, and starts another thread.
             with self._starting:
