@@ -126,7 +126,7 @@ class _SharedGate(Gate):
 
     def _renew_while_busy(self) -> None:
         while self._is_renewing:
-            self._renew(Report(self.in_use, self.at_once, self.in_use + self.waiting))
+            self._renew(Report(self.in_use, self.at_once, self.take_peak()))
             is_moving = self.in_use > self.at_once or (self.waiting and not self.at_once)
             self._urgent.wait(SHORT_SECONDS if is_moving else RENEW_SECONDS)
             self._urgent.clear()
@@ -160,7 +160,7 @@ class _SharedGate(Gate):
                 pause=pause,
                 callback_timeout=_ANSWER_SECONDS,
             )
-        except (OSError, TimeoutError, RuntimeError) as err:
+        except (OSError, TimeoutError, RuntimeError, UnboundLocalError) as err:  # The last: the loop ended meanwhile.
             logger.debug("%s: permits could not be renewed: %s", self._limit.name, err)
             return
         self._answered = time.monotonic()
