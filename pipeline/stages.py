@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from pipeline.assemble import BuildOptions, build_shard, unfinished
 from pipeline.catalog import Decided, read_decided, replanned, write_built, write_decided, write_replanned
 from pipeline.catalog.built import LedgerRow
-from pipeline.cluster import Runner
+from pipeline.cluster import Runner, limited
 from pipeline.errors import RecipeError
 from pipeline.folder import Request, clear_leftovers, start_folder, writing
 from pipeline.plan.majority import majority_grids
@@ -31,8 +30,6 @@ from pipeline.survey import place_batches, survey_batch, survey_batches
 from pipeline.targets import target_of
 
 logger = logging.getLogger(__name__)
-
-AnySource = TypeVar("AnySource")
 
 Progress = Callable[[int, int], None]
 """Called with how many units of a stage are done, and how many there are."""
@@ -101,7 +98,7 @@ def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progres
         batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     progress(0, len(batches))
-    task = partial(survey_batch, source=_limited(source, runner))
+    task = partial(survey_batch, source=limited(source, runner))
     for done, batch in enumerate(runner.run(task, batches, threads=SURVEY_THREADS), start=1):
         scores += batch
         progress(done, len(batches))
@@ -282,14 +279,6 @@ def _build_shards(
     # A worker that died half way left its file behind, and the one that did its work again did not see it.
     clear_leftovers(options.root)
     return reports
-
-
-def _limited(source: AnySource, runner: Runner) -> AnySource:
-    """Return `source` with its limits shared by all workers of `runner`."""
-    if not isinstance(source, LimitedSource) or source.limit is None:
-        return source
-    limited: AnySource = source.with_permits(runner.permits(source.limit))
-    return limited
 
 
 def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:

@@ -15,7 +15,7 @@ from types import ModuleType
 from pipeline.cluster.connect import open_client
 from pipeline.cluster.needs import worker_bound, worker_needs
 from pipeline.cluster.processes import check_memory, start_processes
-from pipeline.cluster.runners import DaskRunner, LocalRunner, Runner
+from pipeline.cluster.runners import DaskRunner, LocalRunner, Runner, limited
 from pipeline.cluster.setting import CLUSTER_PATTERN, ClusterSetting, KubernetesConfig, SlurmConfig
 from pipeline.errors import RecipeError
 
@@ -27,6 +27,7 @@ __all__ = [
     "LocalRunner",
     "Runner",
     "SlurmConfig",
+    "limited",
     "open_cluster",
     "open_runner",
     "worker_bound",

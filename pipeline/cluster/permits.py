@@ -22,6 +22,8 @@ from pipeline.sources.shares import Report, Share, Shares
 logger = logging.getLogger(__name__)
 
 RENEW_SECONDS = 0.5
+SHORT_SECONDS = 0.1
+"""How soon a worker asks again that has no permit at all, or more in flight than its share."""
 IDLE_SECONDS = 5.0
 """A worker that asked nothing for so long gives its share back."""
 LOST_SECONDS = 60.0
@@ -124,8 +126,9 @@ class _SharedGate(Gate):
 
     def _renew_while_busy(self) -> None:
         while self._is_renewing:
-            self._renew(Report(self.in_use, self.at_once, self.in_use + self.waiting))
-            self._urgent.wait(RENEW_SECONDS)
+            self._renew(Report(self.in_use, self.at_once, self.take_peak()))
+            is_moving = self.in_use > self.at_once or (self.waiting and not self.at_once)
+            self._urgent.wait(SHORT_SECONDS if is_moving else RENEW_SECONDS)
             self._urgent.clear()
             # Whoever comes meanwhile waits for the lock, and starts another thread.
             with self._starting:
@@ -157,7 +160,7 @@ class _SharedGate(Gate):
                 pause=pause,
                 callback_timeout=_ANSWER_SECONDS,
             )
-        except (OSError, TimeoutError, RuntimeError) as err:
+        except (OSError, TimeoutError, RuntimeError, UnboundLocalError) as err:  # The last: the loop ended meanwhile.
             logger.debug("%s: permits could not be renewed: %s", self._limit.name, err)
             return
         self._answered = time.monotonic()

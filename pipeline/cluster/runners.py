@@ -16,10 +16,11 @@ from distributed.comm.core import CommClosedError
 from pipeline.cluster.packing import call_packed, pack, pack_function, unpack
 from pipeline.cluster.permits import share_permits
 from pipeline.errors import PipelineError
-from pipeline.sources.permits import Limit, Permits, ProcessPermits
+from pipeline.sources.permits import Limit, LimitedSource, Permits, ProcessPermits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+AnySource = TypeVar("AnySource")
 
 Lost = Callable[[Item, str], Result]
 """Makes the result of an item that killed every worker it was given to, from the item and one line that says so."""
@@ -60,6 +61,14 @@ class Runner(Protocol):
 
     def permits(self, limit: Limit) -> Permits:
         """Return permits of `limit` that every worker of this runner shares."""
+
+
+def limited(source: AnySource, runner: Runner) -> AnySource:
+    """Return `source` with its limits shared by all workers of `runner`."""
+    if not isinstance(source, LimitedSource) or source.limit is None:
+        return source
+    shared: AnySource = source.with_permits(runner.permits(source.limit))
+    return shared
 
 
 @dataclass(frozen=True, slots=True)

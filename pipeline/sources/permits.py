@@ -48,6 +48,7 @@ class Gate:
     def __init__(self, share: Share) -> None:
         self.in_use = 0
         self.waiting = 0
+        self._peak = 0
         self._share = share
         self._next = 0.0
         self._paused_until = 0.0
@@ -91,6 +92,12 @@ class Gate:
         with self._turn:
             self._problem = ""
 
+    def take_peak(self) -> int:
+        """Return the most requests that were in flight and waiting since this was last asked."""
+        with self._turn:
+            peak, self._peak = self._peak, self.in_use + self.waiting
+            return peak
+
     @property
     def at_once(self) -> int:
         """How many requests may be in flight."""
@@ -99,6 +106,7 @@ class Gate:
     def _enter(self) -> None:
         with self._turn:
             self.waiting += 1
+            self._peak = max(self._peak, self.in_use + self.waiting)
             try:
                 while (wait := self._wait_seconds()) > 0.0:
                     self._turn.wait(None if math.isinf(wait) else wait)

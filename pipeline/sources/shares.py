@@ -22,7 +22,7 @@ class Report(NamedTuple):
     in_force: int
     """How many it may have in flight by the share it was granted last."""
     wanted: int
-    """Requests in flight and waiting."""
+    """The most requests in flight and waiting since its last report."""
 
 
 class Share(NamedTuple):
