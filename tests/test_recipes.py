@@ -407,3 +407,25 @@ def test_a_file_in_another_encoding_is_refused_in_one_line(tmp_path: Path) -> No
     file.write_bytes("name: café".encode("latin-1"))
     with pytest.raises(RecipeError, match="UTF-8"):
         load_recipe(str(file))
+
+
+ALIASES = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (ALIASES, "uses YAML aliases"),
+        ("!!python/object/apply:os.system ['touch evil']", "is not YAML"),
+        ("seed: " + "[" * 3000, "nested too deeply"),
+        ("seed: 2024-13-45", "is not YAML"),
+        ("seed: !!timestamp x", "is not YAML"),
+        ("seed: " + "9" * 5000, "is not YAML"),
+    ],
+)
+def test_yaml_that_runs_code_or_explodes_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=problem) as caught:
+        load_recipe(str(path))
+    assert "\n" not in str(caught.value)

@@ -145,4 +145,8 @@ def _plan_table(decided: Decided) -> pa.Table:
 def _rename(table: pa.Table, name: str) -> pa.Table:
     if "geometry" not in table.column_names:
         raise LayoutError("table has no column geometry")
+    try:
+        shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
+    except (shapely.errors.ShapelyError, TypeError) as err:
+        raise LayoutError(f"column geometry holds what is no geometry: {' '.join(str(err).split())}") from err
     return table.rename_columns({"geometry": name})

@@ -55,7 +55,7 @@ def _described(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
         shape, chunks = described["shape"], described["chunks"]
         if len(shape) == len(chunks) and all(isinstance(size, int) and size >= 0 for size in (*shape, *chunks)):
             return dict(described)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise LayoutError(f"entry {name} describes no array")
 
@@ -67,7 +67,7 @@ def _stale(archive: zipfile.ZipFile, names: set[str]) -> set[str]:
     try:
         held = dict(_parsed(archive, _CONSOLIDATED)["metadata"])
         own = {name: _parsed(archive, name) for name in names if name.rsplit("/")[-1] in _METADATA}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {_CONSOLIDATED}
     return {name for name in {*held, *own} if held.get(name) != own.get(name)}
 
@@ -81,7 +81,7 @@ def _dims(archive: zipfile.ZipFile, array: str, names: set[str]) -> list[str]:
     name = f"{array}/.zattrs"
     try:
         dims = _parsed(archive, name)["_ARRAY_DIMENSIONS"] if name in names else []
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         dims = []
     return [str(dim) for dim in dims] if isinstance(dims, list) else []
 

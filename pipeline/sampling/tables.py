@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import RecipeError
@@ -57,7 +58,7 @@ def open_places(path: str | Path) -> pd.DataFrame:
         return reader(file)
     except RecipeError:
         raise
-    except (OSError, RuntimeError, ValueError, pd.errors.ParserWarning) as err:
+    except (OSError, RuntimeError, ValueError, pd.errors.ParserWarning, shapely.errors.ShapelyError) as err:
         raise refusal(f"{path} cannot be read: {err}; open it in another program and export it anew") from err
 
 

@@ -87,7 +87,7 @@ def _encoding_faults(archive: zipfile.ZipFile, shard: Shard, store: Store) -> It
         try:
             described = json.loads(archive.read(f"{array}/.zarray"))
             chunks, shape, codec = described["chunks"], described["shape"], described["compressor"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             yield f"{array}/.zarray is damaged"
             continue
         if chunks != [samples, 1, *shape[2:]]:
