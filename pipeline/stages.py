@@ -1,6 +1,7 @@
 """The stages of a dataset after the search: survey, decide, build, finish; each is one call for any driver."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -279,6 +280,16 @@ def _build_shards(
     # A worker that died half way left its file behind, and the one that did its work again did not see it.
     clear_leftovers(options.root)
     return reports
+
+
+def fallback_line(reports: Sequence[ShardReport]) -> str:
+    """Return how many windows the fast reader left to GDAL, and why; empty when it read them all."""
+    left = Counter[str]()
+    for report in reports:
+        left.update(dict(report.fallbacks))
+    if not left:
+        return ""
+    return f"{left.total()} windows read by GDAL: " + ", ".join(f"{left[reason]} × {reason}" for reason in sorted(left))
 
 
 def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:

@@ -40,6 +40,7 @@ from pipeline.stages import (
     connect,
     cost_of,
     decide,
+    fallback_line,
     finish,
     forecast_of,
     load_plan,
@@ -204,6 +205,8 @@ def _build_plan(request: Request, runner: Runner, mirror: Mirror) -> int:
     options = BuildOptions(root=request.out.resolve(), source=connect(request), store=mirror.store)
     with _bar("build") as progress:
         reports = build(decided, request.recipe, options, runner, progress)
+    if left := fallback_line(reports):
+        print(left)
     if isinstance(options.source, ForecastingSource):
         for line in options.source.usage():
             print(f"used by this process, {line}")

@@ -89,7 +89,13 @@ class CogReader:
         """
         self._ahead.clear()
         together = dict.fromkeys((one, grid) for wanted, grid in reads for one in wanted)
-        self._ahead |= self._read_together(list(together), keep=False)
+        try:
+            self._ahead |= self._read_together(list(together), keep=False)
+        except TransientSourceError:
+            raise
+        except SourceError as err:
+            # Said again, and of the right file, when that is asked for.
+            logger.debug("not read ahead: %s", err)
 
     def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
         """Read a physical quantity; as `RasterReader.read_measured`."""
