@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 from isal import isal_zlib
 from pyproj import Transformer
+from rasterio.enums import Compression
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
@@ -27,13 +28,36 @@ HEADERS = 64
 """Files whose headers are asked for at most; files of other scenes are taken to be like those."""
 HEAD_BYTES = 32 << 10
 """What the fast reader reads of a file first."""
-TOGETHER = 32
-"""Patches of one scene whose tiles are asked for together."""
 CONNECTIONS = 32
 """Requests of one process at the same time."""
 SAMPLED_TILES = 16
 LABEL_RATIO = 0.02
 """Share that is left of masks after compression: they are nearly empty."""
+
+
+class Reading(NamedTuple):
+    """How the fast reader asks for tiles."""
+
+    together: int
+    """Patches of one scene that are asked for at once."""
+    keeps: bool
+    """Whether a tile is kept for the patches after these."""
+    gap: int
+    """Tiles closer than this in the file come in one request [bytes]."""
+    longest: float
+    """Bytes of such a request at most."""
+    stops_early: bool
+    """Whether of a tile no more is fetched than its rows are likely to take."""
+
+
+READING = Reading(together=1, keeps=True, gap=32 << 10, longest=float("inf"), stops_early=False)
+"""What `pipeline.sources.cog` does."""
+
+_EARLY_STOP_MARGIN = 1 / 16
+"""Share of a tile that is fetched beyond the estimate."""
+
+Tiles = dict[tuple[int, int], float]
+"""Row and column of tiles, and the share of each from its first row to the last that is needed."""
 
 
 class Kind(NamedTuple):
@@ -64,6 +88,8 @@ class FileLayout:
     """Bytes of a tile in the file, the mean of some."""
     unpacked: int
     """Bytes of a tile."""
+    is_deflated: bool
+    """Whether a part of a tile can be unpacked."""
     head: int
     """Bytes that are read first: the whole of a small file."""
 
@@ -73,8 +99,8 @@ class FileLayout:
         placed = (self.epsg, self.left, self.top, self.pixel_width, self.pixel_height)
         return (*placed, self.width, self.height, self.tile_width, self.tile_height)
 
-    def tiles(self, grid: PatchGrid) -> list[tuple[int, int]]:
-        """Return row and column of each tile that holds a part of the patch."""
+    def tiles(self, grid: PatchGrid) -> Tiles:
+        """Return each tile that holds a part of the patch, and how far down it is needed [1]."""
         left, bottom, right, top = _bounds_in(grid, self.epsg)
         size = self.pixel_width * self.tile_width, self.pixel_height * self.tile_height
         # A patch ends where its last pixel does, not where the next one begins.
@@ -83,7 +109,28 @@ class FileLayout:
             left + inset[0] - self.left, right - inset[0] - self.left, size[0], self.width / self.tile_width
         )
         rows = _span(self.top - top + inset[1], self.top - bottom - inset[1], size[1], self.height / self.tile_height)
-        return [(row, column) for row in rows for column in columns]
+        deepest = (self.top - bottom) / size[1]
+        return {(row, column): min(deepest - row, 1.0) for row in rows for column in columns}
+
+    def fetched(self, share: float, reading: Reading) -> float:
+        """Return the bytes of a tile that are asked for when it is needed so far down."""
+        is_partial = reading.stops_early and self.is_deflated
+        return self.packed * min(share + _EARLY_STOP_MARGIN, 1.0) if is_partial else self.packed
+
+    def requests(self, tiles: Tiles, reading: Reading) -> tuple[int, float]:
+        """Return how many requests tiles of one file take, and their bytes; the file has them row by row."""
+        across = -(-self.width // self.tile_width)
+        requests, size, run, stop = 0, 0.0, 0.0, -1.0
+        for (row, column), share in sorted(tiles.items()):
+            first, fetched = (row * across + column) * self.packed, self.fetched(share, reading)
+            gap = first - stop
+            if requests and gap <= reading.gap and run + gap + fetched <= reading.longest:
+                run += gap + fetched
+                size += gap + fetched
+            else:
+                requests, run, size = requests + 1, fetched, size + fetched
+            stop = first + fetched
+        return requests, size
 
 
 def _span(first: float, last: float, step: float, count: float) -> range:
@@ -114,7 +161,7 @@ class Load:
     bytes: float = 0.0
     """Over the network."""
     unpacked: float = 0.0
-    """Decoded tiles [bytes], as if each were unpacked whole."""
+    """Decoded tiles [bytes], each down to the last row that is needed."""
     pixels: float = 0.0
     """Arrays before compression [bytes]."""
     stored: float = 0.0
@@ -191,8 +238,8 @@ def _shard_load(shard: Shard, recipe: Recipe, files: "FileLayouts") -> Load:
     for rows in _by_first_scene(shard.rows):
         windows = _Windows(files, modality.product, shard.bands)
         ordered = sorted(rows, key=lambda row: (-grids[row.sample_id].top, grids[row.sample_id].left, row.sample_id))
-        for first in range(0, len(ordered), TOGETHER):
-            windows.read([(row, grids[row.sample_id]) for row in ordered[first : first + TOGETHER]])
+        for first in range(0, len(ordered), READING.together):
+            windows.read([(row, grids[row.sample_id]) for row in ordered[first : first + READING.together]])
         load.add(windows.load)
         ratios += windows.ratios
     load.stored = load.pixels * (float(np.mean(ratios)) if ratios else LABEL_RATIO)
@@ -217,7 +264,7 @@ class _Windows:
     load: Load = field(default_factory=Load)
     ratios: list[float] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
-    _tiles: dict[tuple[str, tuple[float, ...]], set[tuple[int, int]]] = field(default_factory=dict)
+    _tiles: dict[tuple[str, tuple[float, ...]], Tiles] = field(default_factory=dict)
 
     def read(self, rows: Sequence[tuple[PlanRow, PatchGrid]]) -> None:
         """Ask for what some patches need and was not asked for yet."""
@@ -241,12 +288,20 @@ class _Windows:
                 self.load.requests += 1
                 self.load.bytes += layout.head
         for cut, layouts in alike.items():
-            seen = self._tiles.setdefault((asset.hrefs[0], cut), set())
-            new = {tile for grid in grids for tile in layouts[0].tiles(grid)} - seen
-            seen |= new
-            self.load.requests += _runs(new) * len(layouts)
-            self.load.bytes += len(new) * sum(layout.packed for layout in layouts)
-            self.load.unpacked += len(new) * sum(layout.unpacked for layout in layouts)
+            tiles: Tiles = {}
+            for grid in grids:
+                for tile, share in layouts[0].tiles(grid).items():
+                    tiles[tile] = max(share, tiles.get(tile, 0.0))
+            seen = self._tiles.setdefault((asset.hrefs[0], cut), {})
+            new = {tile: share for tile, share in tiles.items() if tile not in seen}
+            deeper = sum(max(share - seen.get(tile, 0.0), 0.0) for tile, share in tiles.items())
+            if READING.keeps:
+                seen |= {tile: max(share, seen.get(tile, 0.0)) for tile, share in tiles.items()}
+            for layout in layouts:
+                requests, size = layout.requests(new, READING)
+                self.load.requests += requests
+                self.load.bytes += size
+                self.load.unpacked += deeper * layout.unpacked
             self.ratios += [layout.packed / layout.unpacked for layout in layouts]
 
 
@@ -256,11 +311,6 @@ def _files(asset: AssetRef, bands: Sequence[str]) -> list[tuple[str, str]]:
     if asset.mask_href:
         named.setdefault(asset.mask_href, "SCL")
     return list(named.items())
-
-
-def _runs(tiles: set[tuple[int, int]]) -> int:
-    """Return how many requests tiles take: neighbours in a row lie next to each other in the file."""
-    return sum((row, column - 1) not in tiles for row, column in tiles)
 
 
 class FileLayouts:
@@ -332,6 +382,7 @@ def _layout_of(file: DatasetReader) -> FileLayout | None:
         tile_height=height,
         packed=packed,
         unpacked=unpacked,
+        is_deflated=file.compression is Compression.deflate,
         head=min(HEAD_BYTES, round(packed * across * down)),
     )
 
