@@ -196,7 +196,7 @@ def test_tokens_of_twenty_seconds_last_for_a_build_of_minutes(
     server: FaultServer, provider: str, small_order: Order, small_dataset: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    server.tokens, server.latency = Tokens(life=20.0), 1.0
+    server.tokens, server.latency = Tokens(life=20.0), 2.0
     assert main(arguments(small_order, provider, tmp_path / "dataset")) == 0
     assert server.seen[-1].moment - server.seen[0].moment > 120.0
     assert server.tokens.given >= 8

@@ -50,7 +50,7 @@ def hold(item: int, *, permits: Permits) -> list[tuple[float, float]]:
         return list(pool.map(held, range(2)))
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [2, 4])
 def test_permits_are_shared_by_every_thread_of_every_worker(runner: Runner, count: int) -> None:
     task = partial(hold, permits=runner.permits(Limit(name=f"test-{count}", at_once=count)))
     spans = [span for spans in runner.run(task, range(12), threads=4) for span in spans]
