@@ -22,7 +22,9 @@ from pipeline.sources.identity import AssetIdentity
 FORMAT = 1
 """Changes when an elder release could not read the file any more."""
 
-MEMBERS = ("recipe.yaml", "provenance.json", *(f"{name}.parquet" for name in TABLES))
+OPTIONAL = frozenset({"unreadable.parquet"})
+"""Files that not every dataset has."""
+MEMBERS = ("recipe.yaml", "provenance.json", *sorted(OPTIONAL), *(f"{name}.parquet" for name in TABLES))
 """Files of a dataset that are in its lock: with them alone it can be built again; the plan comes last."""
 
 _DOCUMENT, _ASSETS = "lock.json", "assets.parquet"
@@ -112,7 +114,8 @@ def unpack_lock(path: Path, root: Path) -> None:
     """Write the dataset's decided files out of a lock into `root`, the plan last, each in one step."""
     root.mkdir(parents=True, exist_ok=True)
     with _opened(path) as archive:
-        for name in MEMBERS:
+        held = set(archive.namelist())
+        for name in (name for name in MEMBERS if name in held or name not in OPTIONAL):
             temporary = root / f".{name}.tmp"
             try:
                 with archive.open(_stored(archive, name, path)) as entry, temporary.open("wb") as raw:
