@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from pipeline.catalog.codec import from_table, to_table
-from pipeline.catalog.decided import TABLES
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import ZIP_EPOCH
 from pipeline.sources.identity import AssetIdentity
@@ -24,7 +23,10 @@ FORMAT = 1
 
 OPTIONAL = frozenset({"unreadable.parquet"})
 """Files that not every dataset has."""
-MEMBERS = ("recipe.yaml", "provenance.json", *sorted(OPTIONAL), *(f"{name}.parquet" for name in TABLES))
+MEMBERS = (
+    "recipe.yaml", "provenance.json", *sorted(OPTIONAL), "samples.parquet", "events.parquet", "rejected.parquet",
+    "scenes.parquet", "survey.parquet", "plan.parquet",
+)  # fmt: skip
 """Files of a dataset that are in its lock: with them alone it can be built again; the plan comes last."""
 
 _DOCUMENT, _ASSETS = "lock.json", "assets.parquet"
