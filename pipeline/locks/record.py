@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from pipeline.catalog.codec import from_table, to_table
-from pipeline.catalog.decided import UNREADABLE
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import ZIP_EPOCH
 from pipeline.sources.identity import AssetIdentity
@@ -22,9 +21,11 @@ from pipeline.sources.identity import AssetIdentity
 FORMAT = 1
 """Changes when an elder release could not read the file any more."""
 
+OPTIONAL = frozenset({"unreadable.parquet"})
+"""Files that not every dataset has."""
 MEMBERS = (
-    "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
-    "survey.parquet", UNREADABLE, "plan.parquet",
+    "recipe.yaml", "provenance.json", *sorted(OPTIONAL), "samples.parquet", "events.parquet", "rejected.parquet",
+    "scenes.parquet", "survey.parquet", "plan.parquet",
 )  # fmt: skip
 """Files of a dataset that are in its lock: with them alone it can be built again; the plan comes last."""
 
@@ -116,7 +117,7 @@ def unpack_lock(path: Path, root: Path) -> None:
     root.mkdir(parents=True, exist_ok=True)
     with _opened(path) as archive:
         held = set(archive.namelist())
-        for name in (name for name in MEMBERS if name != UNREADABLE or name in held):
+        for name in (name for name in MEMBERS if name in held or name not in OPTIONAL):
             temporary = root / f".{name}.tmp"
             try:
                 with archive.open(_stored(archive, name, path)) as entry, temporary.open("wb") as raw:
