@@ -46,7 +46,7 @@ class Run:
             self.by_target[target, outcome] += 1
             if outcome not in (REFUSED, CORRECT):
                 self.bad.append(f"BAD {number} {target} {outcome}: {detail}")
-                print(self.bad[-1][-1500:], flush=True)
+                print(f"{self.bad[-1][:200]} … {self.bad[-1][-1200:]}", flush=True)
 
     def work(self, slot: int) -> None:
         """Feed one process after the other until there is nothing left."""

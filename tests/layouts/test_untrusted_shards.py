@@ -4,7 +4,6 @@ import json
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np

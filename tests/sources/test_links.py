@@ -115,7 +115,8 @@ def test_a_raster_that_names_other_files_is_not_read(tmp_path: Path) -> None:
     virtual.write_text(
         '<VRTDataset rasterXSize="8" rasterYSize="8"><SRS>EPSG:32633</SRS><GeoTransform>400000,10,0,5000000,0,-10'
         '</GeoTransform><VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename>'
-        f"{tmp_path / 'real.tif'}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+        f"{tmp_path / 'real.tif'}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        "</VRTDataset>"
     )
     with rasterio.open(virtual) as as_gdal_does:
         assert as_gdal_does.read(1).all()
@@ -133,7 +134,10 @@ def test_a_raster_with_a_block_beyond_memory_is_refused(tmp_path: Path) -> None:
         blockysize=16_384, compress="deflate", SPARSE_OK=True,
     ):  # fmt: skip
         pass
-    with open_reference(Plain()) as reader, pytest.raises(SourceError, match="a block of it would take 2147483648 bytes"):
+    with (
+        open_reference(Plain()) as reader,
+        pytest.raises(SourceError, match="a block of it would take 2147483648 bytes"),
+    ):
         reader.read(str(tmp_path / "bomb.tif"), grid, resampling="nearest")
 
 

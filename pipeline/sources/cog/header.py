@@ -187,6 +187,7 @@ def _require_known(page: tifffile.TiffPage) -> None:
         f"dtype {page.dtype}": str(page.dtype) in DTYPES,
         "bits per sample": page.dtype is not None and page.bitspersample == page.dtype.itemsize * 8,
         "bit order": page.fillorder == 1,
+        "planes": page.tags.valueof("PlanarConfiguration", 1) in (1, 2),
         "predictor of another dtype": page.dtype is not None
         and (int(page.predictor) == 1 or (int(page.predictor) == 3) == (page.dtype.kind == "f")),
         "photometric": int(page.photometric) == 1,
