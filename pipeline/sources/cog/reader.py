@@ -107,12 +107,12 @@ class CogReader:
         floats = [one for one in wanted if (image := rasters[one.href].image) is not None and image.dtype.kind == "f"]
         read = dict(zip(floats, self.read_bands(floats, grid), strict=True))
         return [
-            np.asarray(read[one], np.float32) if one in read else self._measured_by_reference(one, grid)
+            np.asarray(read[one], np.float32) if one in read else self._measured(one, rasters[one.href].problem, grid)
             for one in wanted
         ]
 
-    def _measured_by_reference(self, wanted: Wanted, grid: PatchGrid) -> NDArray[np.float32]:
-        self.left_to_reference["integers of a physical quantity"] += 1
+    def _measured(self, wanted: Wanted, problem: str, grid: PatchGrid) -> NDArray[np.float32]:
+        self.left_to_reference[problem or "integers of a physical quantity"] += 1
         return self.reference.read_measured(wanted.href, grid, resampling=wanted.resampling)
 
     def joined(self, assets: Sequence[AssetRef]) -> list[AssetRef]:

@@ -60,11 +60,10 @@ class Tile:
             It is no stream of its kind.
         """
         wanted = self._bytes(stop)
-        if len(self._rows) < wanted and self._rest:
-            if self.image.compression in DEFLATE:
-                self._inflate(wanted)
-            else:
-                self._rows, self._rest = self._whole(), b""
+        if self.image.compression in DEFLATE:
+            self._inflate(wanted)
+        elif self._rest:
+            self._rows, self._rest = self._whole(), b""
         return len(self._rows) >= wanted
 
     def rows(self, stop: int) -> memoryview:
@@ -96,6 +95,7 @@ class Tile:
     def _inflate(self, wanted: int) -> None:
         if self._inflater is None:
             self._inflater = isal_zlib.decompressobj()
+        # With nothing left to take in, the inflater may still have rows to give.
         while len(self._rows) < wanted and not self._inflater.eof:
             try:
                 part = self._inflater.decompress(self._rest, wanted - len(self._rows))

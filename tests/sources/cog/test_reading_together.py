@@ -97,6 +97,8 @@ def test_together_and_one_by_one_and_by_the_reference_are_the_same_bits(profiles
                 expected = reference.read(one.href, grid, resampling="nearest")
                 assert read.dtype == expected.dtype
                 assert read.tobytes() == alone.tobytes() == expected.tobytes()
+        assert set(together.left_to_reference) <= {"compression 5"}
+        assert set(single.left_to_reference) <= {"compression 5"}
         together.close()
         single.close()
 
@@ -137,6 +139,16 @@ def test_rows_that_take_more_bytes_than_estimated_are_fetched_after_all(tmp_path
         with open_reference(Plain()) as reference:
             expected = reference.read(path, grid, resampling="nearest")
         np.testing.assert_array_equal(reader.read(path, grid, resampling="nearest"), expected)
+    assert not reader.left_to_reference
+    reader.close()
+
+
+def test_a_tile_of_few_bytes_gives_its_rows_a_few_at_a_time(tmp_path):
+    values = np.repeat(np.arange(256, dtype=np.uint16), 256).reshape(256, 256)
+    path, reader = write(tmp_path / "band.tif", values, blockxsize=256, blockysize=256), fresh()
+    for down in range(0, 240, 16):
+        found = reader.read(path, at(0, down, 16), resampling="nearest")
+        np.testing.assert_array_equal(found, values[down : down + 16, :16])
     assert not reader.left_to_reference
     reader.close()
 
