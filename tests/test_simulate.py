@@ -17,7 +17,8 @@ from support.orders import RECIPE, Order
 
 from pipeline.cli import main
 from pipeline.records import PatchGrid
-from pipeline.simulate import FileLayout, Load, Reading, Setting, calibrate, outlook_of
+from pipeline.simulate import Load, Setting, calibrate, outlook_of
+from pipeline.simulate.files import FileLayout, Reading
 
 REQUESTS, BYTES = 0.25, 0.15
 """How far a simulation may be off."""
