@@ -100,6 +100,27 @@ def test_a_slow_answer_is_given_up_at_the_deadline(earth: Emulator, monkeypatch:
     assert 1.0 <= time.monotonic() - started < 3.0
 
 
+def test_a_body_that_stalls_is_given_up_at_the_deadline_and_asked_for_again(
+    earth: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "DEADLINE_MS", 1000)
+    source, href = opened(), elevation(earth)
+    expected = read(source, href)
+    earth.faults.append(Fault(pause=3.0))
+    started = time.monotonic()
+    np.testing.assert_array_equal(read(source, href), expected)
+    assert 1.0 <= time.monotonic() - started < 3.0
+    assert usage.tallies()["sen12-build"].failures == 1
+
+
+def test_a_body_that_is_slow_but_arrives_is_taken(earth: Emulator) -> None:
+    source, href = opened(), elevation(earth)
+    expected = read(source, href)
+    earth.faults.append(Fault(pause=0.3))
+    np.testing.assert_array_equal(read(source, href), expected)
+    assert usage.tallies()["sen12-build"].failures == 0
+
+
 def test_what_does_not_pass_is_given_up_after_so_many_attempts(earth: Emulator) -> None:
     source, href = opened(attempts=3), elevation(earth)
     earth.faults.append(Fault(status=503, count=100, message="down for repairs"))

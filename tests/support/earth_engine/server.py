@@ -41,6 +41,9 @@ class Fault:
     message: str = ""
     truncate: bool = False
     seconds: float = 0.0
+    """Before the answer begins."""
+    pause: float = 0.0
+    """Between the first half of the answer's body and the second."""
     header: tuple[str, str] = ("", "")
 
 
@@ -188,6 +191,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault and fault.truncate:
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
+        elif fault and fault.pause:
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            time.sleep(fault.pause)
+            self.wfile.write(content[len(content) // 2 :])
         else:
             self.wfile.write(content)
 
