@@ -130,7 +130,7 @@ def test_the_tiles_of_a_patch_are_those_that_hold_its_pixels(column: int, row: i
         assert share == pytest.approx(deepest / 64)
 
 
-WHOLE = Reading(together=1, keeps=True, gap=500, longest=float("inf"), stops_early=False)
+WHOLE = Reading(together=1, gap=500, longest=float("inf"), stops_early=False)
 
 
 @pytest.mark.parametrize(

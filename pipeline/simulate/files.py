@@ -12,9 +12,11 @@ from rasterio.enums import Compression
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
+from pipeline.assemble import READ_TOGETHER
 from pipeline.errors import SourceError
 from pipeline.records import PatchGrid, Scene
 from pipeline.sources.access import Signer
+from pipeline.sources.cog.blocks import LARGEST_GAP, LONGEST_RUN
 from pipeline.sources.window import open_reference
 
 HEADERS = 64
@@ -29,8 +31,6 @@ class Reading(NamedTuple):
 
     together: int
     """Patches of one scene that are asked for at once."""
-    keeps: bool
-    """Whether a tile is kept for the patches after these."""
     gap: int
     """Tiles closer than this in the file come in one request [bytes]."""
     longest: float
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
     """Whether of a tile no more is fetched than its rows are likely to take."""
 
 
-READING = Reading(together=1, keeps=True, gap=32 << 10, longest=float("inf"), stops_early=False)
+READING = Reading(together=READ_TOGETHER, gap=LARGEST_GAP, longest=LONGEST_RUN, stops_early=True)
 """What `pipeline.sources.cog` does."""
 
 _EARLY_STOP_MARGIN = 1 / 16

@@ -81,7 +81,6 @@ class _Windows:
     load: Load = field(default_factory=Load)
     ratios: list[float] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
-    _tiles: dict[tuple[str, tuple[float, ...]], Tiles] = field(default_factory=dict)
 
     def read(self, rows: Sequence[tuple[PlanRow, PatchGrid]]) -> None:
         """Ask for what some patches need and was not asked for yet."""
@@ -104,21 +103,16 @@ class _Windows:
                 self.load.opens += 1
                 self.load.requests += 1
                 self.load.bytes += layout.head
-        for cut, layouts in alike.items():
+        for layouts in alike.values():
             tiles: Tiles = {}
             for grid in grids:
                 for tile, share in layouts[0].tiles(grid).items():
                     tiles[tile] = max(share, tiles.get(tile, 0.0))
-            seen = self._tiles.setdefault((asset.hrefs[0], cut), {})
-            new = {tile: share for tile, share in tiles.items() if tile not in seen}
-            deeper = sum(max(share - seen.get(tile, 0.0), 0.0) for tile, share in tiles.items())
-            if READING.keeps:
-                seen |= {tile: max(share, seen.get(tile, 0.0)) for tile, share in tiles.items()}
             for layout in layouts:
-                requests, size = layout.requests(new, READING)
+                requests, size = layout.requests(tiles, READING)
                 self.load.requests += requests
                 self.load.bytes += size
-                self.load.unpacked += deeper * layout.unpacked
+                self.load.unpacked += sum(tiles.values()) * layout.unpacked
             self.ratios += [layout.packed / layout.unpacked for layout in layouts]
 
 

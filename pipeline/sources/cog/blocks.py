@@ -15,10 +15,10 @@ from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_t
 from pipeline.sources.cog.windows import TileWindow
 from pipeline.sources.ranges import Bytes, NoRangesError
 
-_GAP = 256 << 10
+LARGEST_GAP = 256 << 10
 """What lies closer than this in the file comes in one request: asking costs about as much as so many bytes."""
 
-_LONGEST_RUN = 4 << 20
+LONGEST_RUN = 4 << 20
 """Bytes of one request, where a single tile is not longer."""
 
 
@@ -195,7 +195,7 @@ def _runs(pieces: Iterable[_Piece]) -> list[list[_Piece]]:
 
 def _is_continued(run: Sequence[_Piece], piece: _Piece) -> bool:
     gap = piece.first - run[-1].stop
-    return run[-1].read.href == piece.read.href and 0 <= gap <= _GAP and piece.stop - run[0].first <= _LONGEST_RUN
+    return run[-1].read.href == piece.read.href and 0 <= gap <= LARGEST_GAP and piece.stop - run[0].first <= LONGEST_RUN
 
 
 def _answers(
