@@ -117,7 +117,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = arguments.folder.resolve()
     chosen = (quick_cases if arguments.quick else cases)(folder)
-    chosen = [case for case in chosen if arguments.only in f"{case.name}: {case.theirs}"]
+    chosen = [case for case in chosen if arguments.only in f"{case.name} px: {case.theirs}"]
     if not chosen:
         sys.exit(f"run bench: no comparison's name contains {arguments.only!r}")
     rounds = arguments.rounds or (2 if arguments.quick else 5)
