@@ -10,7 +10,7 @@ from pipeline.errors import RecipeError
 from pipeline.folder import read_recipe
 from pipeline.locks.locking import Progress, identify_all, shard_hrefs
 from pipeline.locks.packages import package_versions, version_differences
-from pipeline.locks.record import Lock, is_unpacked, unpack_lock
+from pipeline.locks.record import Lock, LockedShard, is_unpacked, unpack_lock
 from pipeline.records import Recipe, ShardReport
 from pipeline.sources.identity import AssetIdentity, difference
 from pipeline.stages import build, load_plan, shards_of
@@ -95,9 +95,12 @@ def rebuild(lock: Lock, options: BuildOptions, runner: Runner, progress: Progres
     packages = version_differences(lock.packages, package_versions())
     built = {report.path: report for report in reports}
     different = [
-        DifferentShard(path=path, why=_why(built.get(path), reads.get(path, set()), changed, packages))
-        for path, sha256 in ((shard.path, shard.sha256) for shard in lock.shards)
-        if path not in built or built[path].sha256 != sha256
+        DifferentShard(
+            path=shard.path,
+            why=_why(shard, built.get(shard.path), _chosen(reads.get(shard.path, set()), changed), packages),
+        )
+        for shard in lock.shards
+        if shard.path not in built or built[shard.path].sha256 != shard.sha256
     ]
     return (
         Rebuilt(
@@ -117,15 +120,32 @@ def _changed(then: Sequence[AssetIdentity], now: Sequence[AssetIdentity]) -> dic
     return {href: what for href, what in words.items() if what}
 
 
-def _why(report: ShardReport | None, reads: set[str], changed: Mapping[str, str], packages: Sequence[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What changed upstream of one file, and of any."""
+
+    read: tuple[str, ...]
+    any: tuple[str, ...]
+
+
+def _chosen(reads: set[str], changed: Mapping[str, str]) -> _Changes:
+    words = {href: f"{href} ({what})" for href, what in sorted(changed.items())}
+    return _Changes(tuple(text for href, text in words.items() if href in reads), tuple(words.values()))
+
+
+def _why(shard: LockedShard, report: ShardReport | None, changes: _Changes, packages: Sequence[str]) -> str:
     if report is None:
         return "the plan has no such file"
     if report.state != "done":
         return f"not built: {report.error}"
-    causes = sorted(reads & changed.keys())
-    if causes:
-        more = f" and {len(causes) - 1} more" if len(causes) > 1 else ""
-        return f"reads what changed upstream: {causes[0]} ({changed[causes[0]]}){more}"
+    if changes.read:
+        return f"reads what changed upstream: {_first(changes.read)}"
+    if report.plan_digest != shard.plan_digest and changes.any:
+        return f"other images were chosen because of what changed upstream: {_first(changes.any)}"
     if packages:
         return f"other versions: {', '.join(packages)}"
     return "no cause found: assets and packages are what they were; an asset may have changed under the same tag"
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
