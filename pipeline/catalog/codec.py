@@ -1,13 +1,9 @@
 """Records to Arrow tables and back: one codec for every parquet file, derived from the records' types."""
 
-import dataclasses
 import json
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,46 +11,20 @@ import shapely
 from pydantic import TypeAdapter, ValidationError
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.catalog.columns import UnexpectedColumn, arrow_type, decode_records, encode, fields_of
 from pipeline.errors import LayoutError
 
 Record = TypeVar("Record")
 
-_SIMPLE: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    bytes: pa.binary(),
-    datetime: pa.timestamp("us", tz="UTC"),
-}
-
-
 def arrow_schema(record: type[Any]) -> pa.Schema:
     """Return the Arrow schema of a dataclass: nested records become structs, tuples lists, mappings maps."""
-    return pa.schema(list(_arrow_type(record)))
-
-
-def _arrow_type(annotation: Any) -> pa.DataType:
-    if annotation in _SIMPLE:
-        return _SIMPLE[annotation]
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in {Union, types.UnionType}:
-        return _arrow_type(next(argument for argument in arguments if argument is not type(None)))
-    if origin is tuple:
-        return pa.list_(_arrow_type(arguments[0]))
-    if origin is typing.Literal:
-        return pa.string()
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return pa.map_(_arrow_type(arguments[0]), _arrow_type(arguments[1]))
-    if dataclasses.is_dataclass(annotation):
-        hints = typing.get_type_hints(annotation)
-        return pa.struct([(field.name, _arrow_type(hints[field.name])) for field in dataclasses.fields(annotation)])
-    raise TypeError(f"no Arrow type for {annotation}")
+    return pa.schema([(name, arrow_type(hint)) for name, hint in fields_of(record).items()])
 
 
 def to_table(records: Sequence[Any], record: type[Any]) -> pa.Table:
     """Return `records`, all of the dataclass `record`, as a table with one column per field."""
-    return pa.Table.from_pylist([dataclasses.asdict(item) for item in records], schema=arrow_schema(record))
+    columns = [encode([getattr(item, name) for item in records], hint) for name, hint in fields_of(record).items()]
+    return pa.Table.from_arrays(columns, schema=arrow_schema(record))
 
 
 def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
@@ -65,11 +35,26 @@ def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     LayoutError
         A column is missing or holds something else.
     """
-    names = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]
-    missing = [name for name in names if name not in table.column_names]
+    require_columns(table.schema, record)
+    try:
+        return [item for batch in table.to_batches() for item in decode_records(_columns(batch, record), record)]
+    except UnexpectedColumn:
+        return _checked(table.select(list(fields_of(record))).to_pylist(maps_as_pydicts="strict"), record)
+
+
+def require_columns(schema: pa.Schema, record: type[Any]) -> None:
+    """Raise LayoutError when a table lacks a field of `record`."""
+    missing = [name for name in fields_of(record) if name not in schema.names]
     if missing:
         raise LayoutError(f"table has no column {missing[0]}")
-    rows = table.select(names).to_pylist(maps_as_pydicts="strict")
+
+
+def _columns(batch: pa.RecordBatch, record: type[Any]) -> dict[str, pa.Array]:
+    return {name: batch.column(name) for name in fields_of(record)}
+
+
+def _checked(rows: Sequence[Mapping[str, Any]], record: type[Record]) -> list[Record]:
+    """Return the rows as `record`, each value looked at; says which one is wrong."""
     try:
         return TypeAdapter(list[record]).validate_python(rows)  # type: ignore[valid-type]
     except ValidationError as err:
