@@ -42,12 +42,8 @@ def plan_rows(samples: Sequence[Sample], scenes: Sequence[Scene], scores: Scores
 
     A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows.
     """
-    offers = {
-        modality.name: _offer(samples, scenes, recipe, modality)
-        for modality in recipe.wanted
-        if modality.product != "LABELS"
-    }
-    optical = optical_offer(samples, scenes, recipe)
+    offers = _offers(samples, scenes, recipe)
+    optical = next((offers[m.name] for m in recipe.wanted if m.product == "S2L2A"), None) or {}
     rows: list[PlanRow] = []
     for sample in samples:
         level1c = offers.get("S2L1C")
@@ -115,6 +111,19 @@ class _Task:
         bands = self.recipe.bands_of(self.modality.name)
         mask = MASK_BAND if self.modality.product == "S2L2A" else ""
         return to_choice(candidate, bands, self.scores.get((self.sample.id, candidate.acquisition)), mask=mask)
+
+
+def _offers(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> dict[str, Offer | None]:
+    """Return the candidates for each modality but labels; those of the same acquisitions share theirs."""
+    offers: dict[str, Offer | None] = {}
+    shared: dict[tuple[Product, str | None], Offer | None] = {}
+    for modality in recipe.wanted:
+        if modality.product != "LABELS":
+            key = (modality.product, modality.orbit_state)
+            if key not in shared:
+                shared[key] = _offer(samples, scenes, recipe, modality)
+            offers[modality.name] = shared[key]
+    return offers
 
 
 def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, modality: Modality) -> Offer | None:
