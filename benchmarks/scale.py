@@ -61,10 +61,9 @@ def run(places: Path, out: Path, workers: int) -> dict[str, dict[str, float]]:
     with stage("survey", figures), open_runner(ClusterSetting()) as runner:
         found, scores = stages.survey(found, request.recipe, source, runner, lambda *_: None)
     print(f"  {len(scores)} scores", flush=True)
-    with stage("plan", figures):
-        decided = stages.decide(found, scores, request.recipe)
-        stages.save_plan(request, decided)
-        del found, scores, decided
+    with stage("plan", figures), open_runner(ClusterSetting(workers=workers)) as runner:
+        stages.make_plan(request, found, scores, runner)
+    del found, scores
     size = {file.name: round(file.stat().st_size / 1e6, 1) for file in sorted(out.glob("*.parquet"))}
     print(f"  MB: {size}", flush=True)
     with stage("read", figures):

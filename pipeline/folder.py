@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +25,12 @@ MEMBERS = (
     "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
     "survey.parquet", "plan.parquet", "ledger.parquet", "frames.parquet", "labels.parquet", "statistics.json",
     "README.md", "preview.png",
-    "all", "train", "val", "test", "receipts", "metadata", "splits",
+    "all", "train", "val", "test", "receipts", "metadata", "splits", ".planning",
 )  # fmt: skip
 """Everything that a dataset's folder holds; nothing else in it is ever removed."""
+
+PLANNING = ".planning"
+"""Folder beside the dataset's members where a plan is being made; it holds nothing that a dataset needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ def check_folder(request: Request, existing: Existing) -> bool:
     out = request.out
     if out.exists() and not out.is_dir():
         raise RecipeError(f"{out} is a file; name a folder for the dataset")
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or all(member.name == PLANNING for member in out.iterdir()):
         return False
     if not (out / "recipe.yaml").is_file() or not (out / "provenance.json").is_file():
         raise RecipeError(f"{out} is not empty and holds no dataset of this program; name another folder")
@@ -77,19 +81,41 @@ def check_folder(request: Request, existing: Existing) -> bool:
     return (out / "plan.parquet").is_file()
 
 
+@contextmanager
+def planning_folder(out: Path) -> Iterator[Path]:
+    """Yield the empty folder that a plan is made in; what fails inside removes it, and `out` where that is empty."""
+    folder, is_new = out / PLANNING, not out.exists()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    except BaseException:
+        end_planning(out)
+        if is_new:
+            out.rmdir()
+        raise
+
+
+def end_planning(out: Path) -> None:
+    """Remove the folder that a plan was made in."""
+    shutil.rmtree(out / PLANNING, ignore_errors=True)
+
+
 def start_folder(request: Request) -> None:
-    """Make the folder the request's own: what an earlier dataset left in it is removed."""
-    clear_folder(request.out)
+    """Make the folder the request's own: what an earlier dataset left in it is removed, but not a plan being made."""
+    clear_folder(request.out, kept=(PLANNING,))
     request.out.mkdir(parents=True, exist_ok=True)
     (request.out / "recipe.yaml").write_text(recipe_to_yaml(request.recipe), encoding="utf-8")
     text = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
     (request.out / "provenance.json").write_text(text, encoding="utf-8")
 
 
-def clear_folder(out: Path) -> None:
+def clear_folder(out: Path, *, kept: Collection[str] = ()) -> None:
     """Remove the members of a dataset from `out`, and nothing else; what says whose it is goes last."""
     for name in reversed(MEMBERS):
         member = out / name
+        if name in kept:
+            continue
         if member.is_dir() and not member.is_symlink():
             shutil.rmtree(member)
         else:

@@ -1,7 +1,7 @@
 """Records to Arrow tables and back: one codec for every parquet file, derived from the records' types."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,13 +96,19 @@ def with_geometry(table: pa.Table, geometries: Sequence[bytes | None]) -> pa.Tab
     """Return `table` as GeoParquet 1.0.0 with a WKB column `geometry` in lon/lat (OGC:CRS84); None is null."""
     column = pa.array(geometries, pa.binary())
     shapes: list[BaseGeometry] = list(shapely.from_wkb([wkb for wkb in geometries if wkb is not None]))
-    described: dict[str, Any] = {
-        "encoding": "WKB",
-        "geometry_types": sorted({shape.geom_type for shape in shapes}),
-    }
-    if shapes:
-        described["bbox"] = [float(value) for value in shapely.total_bounds(shapes)]
-    geo = {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": described}}
+    bounds = [float(value) for value in shapely.total_bounds(shapes)] if shapes else None
+    geo = geo_metadata({shape.geom_type for shape in shapes}, bounds)
     table = table.append_column("geometry", column)
     metadata = {**(table.schema.metadata or {}), b"geo": json.dumps(geo, sort_keys=True).encode()}
     return table.replace_schema_metadata(metadata)
+
+
+def geo_metadata(kinds: Iterable[str], bounds: Sequence[float] | None) -> dict[str, Any]:
+    """Return what GeoParquet 1.0.0 says of a WKB column `geometry` in lon/lat (OGC:CRS84).
+
+    `kinds` are the types of its geometries, `bounds` west, south, east, north [degrees], None where there are none.
+    """
+    described: dict[str, Any] = {"encoding": "WKB", "geometry_types": sorted(kinds)}
+    if bounds is not None:
+        described["bbox"] = list(bounds)
+    return {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": described}}

@@ -32,11 +32,10 @@ from pipeline.stages import (
     build,
     connect,
     cost_of,
-    decide,
     finish,
     forecast_of,
     load_plan,
-    save_plan,
+    make_plan,
     survey,
 )
 
@@ -139,7 +138,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
         print("\n".join([f"{len(found.samples)} patches, {len(found.scenes)} scenes", *found.notes]))
         with _bar("survey") as progress:
             found, scores = survey(found, request.recipe, source, runner, progress)
-        save_plan(request, decide(found, scores, request.recipe))
+        make_plan(request, found, scores, runner)
     decided = load_plan(request.out)
     _print_cost(cost_of(decided, request.recipe))
     _print_forecast(forecast_of(decided, request.recipe, connect(request)))

@@ -37,12 +37,23 @@ class Frame:
     is_padding: bool = False
 
 
-def plan_rows(samples: Sequence[Sample], scenes: Sequence[Scene], scores: Scores, recipe: Recipe) -> list[PlanRow]:
+def plan_rows(
+    samples: Sequence[Sample],
+    scenes: Sequence[Scene],
+    scores: Scores,
+    recipe: Recipe,
+    *,
+    kinds: Sequence[Scene] | None = None,
+) -> list[PlanRow]:
     """Decide every (sample, modality, timestep), in the order of samples, recipe and time.
 
-    A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows.
+    A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows: none among `kinds`,
+    where `scenes` are only those near the samples.
     """
     offers = _offers(samples, scenes, recipe)
+    for modality in recipe.wanted:
+        if modality.product == "S1" and not _serving(modality, scenes if kinds is None else kinds, recipe):
+            offers[modality.name] = None
     optical = next((offers[m.name] for m in recipe.wanted if m.product == "S2L2A"), None) or {}
     rows: list[PlanRow] = []
     for sample in samples:
@@ -79,7 +90,7 @@ def radar_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Reci
     found: dict[str, dict[str, Candidate]] = {sample.id: {} for sample in samples}
     for modality in recipe.wanted:
         if modality.product == "S1":
-            for name, candidates in (_offer(samples, scenes, recipe, modality) or {}).items():
+            for name, candidates in _offer(samples, scenes, recipe, modality).items():
                 found[name].update({candidate.acquisition: candidate for candidate in candidates})
     return {name: tuple(candidates.values()) for name, candidates in found.items()}
 
@@ -116,7 +127,7 @@ class _Task:
 def _offers(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> dict[str, Offer | None]:
     """Return the candidates for each modality but labels; those of the same acquisitions share theirs."""
     offers: dict[str, Offer | None] = {}
-    shared: dict[tuple[Product, str | None], Offer | None] = {}
+    shared: dict[tuple[Product, str | None], Offer] = {}
     for modality in recipe.wanted:
         if modality.product != "LABELS":
             key = (modality.product, modality.orbit_state)
@@ -126,14 +137,17 @@ def _offers(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) 
     return offers
 
 
-def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, modality: Modality) -> Offer | None:
+def _serving(modality: Modality, scenes: Sequence[Scene], recipe: Recipe) -> list[Scene]:
+    """Return the scenes that have what a modality needs."""
     orbit = modality.orbit_state
     if modality.product == "S1" and orbit is None:
         orbit = recipe.pairing.orbit_state
     bands = needed_bands(modality.product, recipe)
-    serving = scenes_with((scene for scene in scenes if scene.product == modality.product), bands, orbit)
-    if modality.product == "S1" and not serving:
-        return None
+    return scenes_with((scene for scene in scenes if scene.product == modality.product), bands, orbit)
+
+
+def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, modality: Modality) -> Offer:
+    serving = _serving(modality, scenes, recipe)
     if not modality.is_series:
         return find_candidates(samples, serving, None)
     within = radar_windows if modality.product == "S1" else windows_of

@@ -1,12 +1,12 @@
 """Checks on a finished dataset: returns findings, changes nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.catalog import Decided, read_decided
+from pipeline.catalog import read_decided
 from pipeline.errors import LayoutError, PipelineError, RecipeError
 from pipeline.folder import read_provenance, read_recipe
-from pipeline.plan.packing import make_shards
-from pipeline.records import Recipe, Shard
+from pipeline.records import Shard
 from pipeline.validate.findings import Finding
 from pipeline.validate.shards import check_shard
 from pipeline.validate.tables import check_tables
@@ -30,7 +30,7 @@ def validate(root: Path) -> list[Finding]:
         return [Finding("recipe.yaml", str(err).removeprefix(f"recipe {root / 'recipe.yaml'}: "))]
     try:
         decided = read_decided(root)
-        shards = _shards(decided, recipe)
+        shards = decided.shards(recipe)
     except PipelineError as err:
         return [Finding("plan", f"{str(err).removeprefix(str(root)).lstrip('/')}; the dataset must be planned again")]
     except KeyError as err:
@@ -39,11 +39,6 @@ def validate(root: Path) -> list[Finding]:
     for shard in shards:
         findings += check_shard(root, shard, recipe)
     return sorted(set(findings))
-
-
-def _shards(decided: Decided, recipe: Recipe) -> list[Shard]:
-    events = {event.id: event for event in decided.events}
-    return make_shards(decided.samples, events, decided.places, decided.rows, recipe)
 
 
 def _check_members(root: Path) -> list[Finding]:
@@ -55,7 +50,7 @@ def _check_members(root: Path) -> list[Finding]:
     return findings
 
 
-def _strangers(root: Path, shards: list[Shard]) -> list[Finding]:
+def _strangers(root: Path, shards: Sequence[Shard]) -> list[Finding]:
     expected = {shard.path for shard in shards} | {shard.receipt_path for shard in shards}
     found = [
         file.relative_to(root).as_posix()
