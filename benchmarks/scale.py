@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import geopandas as gpd
 from constellation import Constellation
 
 from pipeline import stages
+from pipeline.cli import main as sen12
 from pipeline.cluster import ClusterSetting, open_runner
 from pipeline.folder import Request
 from pipeline.recipes import load_recipe
@@ -29,8 +31,6 @@ COUNTS = (1_000, 10_000, 50_000, 250_000)
 
 
 def draw(count: int, places: Path) -> None:
-    from pipeline.cli import main as sen12
-
     sen12(["sample", "ssl4eo-s12", "--count", str(count), "--out", str(places)])
 
 
@@ -94,8 +94,6 @@ def main() -> None:
 
 
 def measured(count: int, folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    import geopandas as gpd
-
     places = folder / "places.parquet"
     if options.places:
         gpd.read_parquet(options.places).head(count).to_parquet(places)

@@ -20,7 +20,7 @@ from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, Place, pack, packing_order
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, radar_offer
-from pipeline.planning import Decisions, Neighbourhood, by_key, decide_neighbourhood, neighbourhoods
+from pipeline.planning import Decisions, Neighbourhood, by_key, decide_neighbourhood, neighbourhoods, without_collector
 from pipeline.receipts import plan_digest
 from pipeline.records import MODALITIES, Recipe, Sample, Scene, Score, Shard, ShardReport
 from pipeline.report import write_card, write_preview
@@ -78,16 +78,17 @@ def survey(
     bar = _Bar(progress, len(found.samples))
     with ScoreWriter(found.scenes.path.with_name("survey.parquet")) as table:
         for samples in neighbourhoods(found.samples):
-            scenes = found.scenes.near(samples).read()
-            scored = [sample for sample in samples if sample.id not in found.unlabelled]
             bar.enter(len(samples))
-            scores = _score(scored, scenes, recipe, source, runner, bar)
-            if recipe.seasons is not None and recipe.places.crs is None:
-                elsewhere = majority_grids(scored, scenes, by_key(scores), recipe)
-                scores = [score for score in scores if score.sample_id not in elsewhere]
-                scores += _score(list(elsewhere.values()), scenes, recipe, source, runner, bar)
-                moved |= elsewhere
-            table.add(sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition)))
+            scored = [sample for sample in samples if sample.id not in found.unlabelled]
+            with without_collector():
+                scenes = found.scenes.near(samples).read()
+                scores = _score(scored, scenes, recipe, source, runner, bar)
+                if recipe.seasons is not None and recipe.places.crs is None:
+                    elsewhere = majority_grids(scored, scenes, by_key(scores), recipe)
+                    scores = [score for score in scores if score.sample_id not in elsewhere]
+                    scores += _score(list(elsewhere.values()), scenes, recipe, source, runner, bar)
+                    moved |= elsewhere
+                table.add(sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition)))
     samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
     return replace(found, samples=samples), table.table()
 

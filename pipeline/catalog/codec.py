@@ -16,6 +16,7 @@ from pipeline.errors import LayoutError
 
 Record = TypeVar("Record")
 
+
 def arrow_schema(record: type[Any]) -> pa.Schema:
     """Return the Arrow schema of a dataclass: nested records become structs, tuples lists, mappings maps."""
     return pa.schema([(name, arrow_type(hint)) for name, hint in fields_of(record).items()])

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from operator import attrgetter
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -137,7 +137,7 @@ def decode(array: pa.Array, annotation: Any) -> list[Any]:
     if kind == "mapping":
         _require(pa.types.is_map(array.type))
         start, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
-        keys, items = (decode(part[start:end], hint) for part, hint in ((array.keys, inner[0]), (array.items, inner[1])))
+        keys, items = decode(array.keys[start:end], inner[0]), decode(array.items[start:end], inner[1])
         return [dict(part) for part in _parts(array, list(zip(keys, items, strict=True)))]
     _require(array.type == arrow_type(annotation))
     values = _simple(array, annotation)
@@ -163,7 +163,7 @@ def _parts(array: pa.Array, flat: list[Any]) -> Iterator[list[Any]]:
     offsets = array.offsets.to_numpy()
     first = int(offsets[0])
     edges = (offsets - first).tolist()
-    return (flat[start:end] for start, end in zip(edges[:-1], edges[1:], strict=True))
+    return (flat[start:end] for start, end in pairwise(edges))
 
 
 def _simple(array: pa.Array, annotation: Any) -> list[Any]:

@@ -95,6 +95,6 @@ def _keys(path: Path) -> list[set[Key]]:
     with open_table(path) as file:
         for number in range(file.num_row_groups):
             pairs = file.read_row_group(number, columns=["shard", "modality"]).group_by(["shard", "modality"])
-            names = pairs.aggregate([]).to_pydict()
-            found.append({(shard, kind) for shard, kind in zip(names["shard"], names["modality"], strict=True) if shard})
+            held = pairs.aggregate([]).to_pydict()
+            found.append({key for key in zip(held["shard"], held["modality"], strict=True) if key[0]})
     return found

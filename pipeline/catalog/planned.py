@@ -10,6 +10,7 @@ file rows come in the order of samples, of the recipe, and of time.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def write_part(path: Path, rows: Sequence[PlanRow], stretch: Mapping[str, int], 
     table = table.take(pa.array(order)).combine_chunks()
     path.parent.mkdir(parents=True, exist_ok=True)
     with pa.ipc.new_file(path, table.schema, options=_OPTIONS) as file:
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in pairwise(edges):
             batches = table.slice(first, last - first).to_batches()
             file.write_batch(batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema))
 

@@ -8,8 +8,8 @@ from typing import Any, Generic, Self, TypeVar, overload
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.catalog.columns import fields_of
 from pipeline.catalog.codec import from_table, require_columns
+from pipeline.catalog.columns import fields_of
 from pipeline.errors import LayoutError
 
 Record = TypeVar("Record")
@@ -119,6 +119,8 @@ class Stored(Sequence[Record], Generic[Record]):
 
     def __eq__(self, other: object) -> bool:
         """Tell whether the rows are those of another sequence."""
+        if self is other:
+            return True
         if not isinstance(other, Sequence):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))

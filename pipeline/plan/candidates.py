@@ -157,8 +157,10 @@ def partnered(optical: Sequence[Candidate], level1c: Sequence[Candidate]) -> lis
     for candidate in optical:
         tiles = partners.get(candidate.acquisition, set())
         scenes = tuple(scene for scene in candidate.scenes if scene.tile in tiles)
-        is_whole = scenes == candidate.scenes or candidate.first_reach >= WHOLE
-        if is_whole and scenes[:1] == candidate.scenes[:1]:
+        is_whole = candidate.first_reach >= WHOLE
+        if scenes == candidate.scenes:
+            kept.append(candidate)
+        elif is_whole and scenes[:1] == candidate.scenes[:1]:
             kept.append(replace(candidate, scenes=scenes))
     return kept
 

@@ -97,9 +97,7 @@ def packed(samples: Sequence[Sample], events: Mapping[str, Event], places: Mappi
     for sample in samples:
         if places[sample.id].shard:
             files.setdefault(places[sample.id].shard, []).append(sample)
-    ordered = {
-        name: tuple(sorted(held, key=lambda sample: places[sample.id].position)) for name, held in files.items()
-    }
+    ordered = {name: tuple(sorted(held, key=lambda sample: places[sample.id].position)) for name, held in files.items()}
     return Packed(places=places, files=ordered, events=events)
 
 

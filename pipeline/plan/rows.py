@@ -192,7 +192,8 @@ def _level1c_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Cand
         return level1c_choice(candidate, by_name[candidate.acquisition], bands, MASK_BAND)
 
     chosen = choice(frame.candidate) if frame.candidate else None
-    row = task.row(step, chosen, frame.reason, [choice(candidate) for candidate in frame.alternates])
+    spare = frame.alternates[: task.recipe.alternates]
+    row = task.row(step, chosen, frame.reason, [choice(candidate) for candidate in spare])
     return replace(row, is_padding=frame.is_padding)
 
 
