@@ -25,7 +25,7 @@ def plan_digest(shard: Shard, recipe: Recipe) -> str:
 
 
 @cache
-def _fields_of(record: type[Any]) -> tuple[str, ...]:
+def _fields_of(record: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(record))
 
 

@@ -48,7 +48,7 @@ def arrow_type(annotation: Any) -> pa.DataType:
 
 
 @cache
-def fields_of(record: type[Any]) -> dict[str, Any]:
+def fields_of(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass and their annotations, in order."""
     hints = typing.get_type_hints(record)
     return {field.name: hints[field.name] for field in dataclasses.fields(record)}

@@ -74,11 +74,11 @@ def write_plan(path: Path, parts: Sequence[Path], count: int, order: Order) -> N
     try:
         with TableWriter(path, PLAN_SCHEMA) as plan:
             with TableWriter(unplaced, PLAN_SCHEMA) as rest:
-                waiting = PLAN_SCHEMA.empty_table()
+                waiting = arrow_schema(PlanRow).empty_table()
                 for number in range(count):
-                    rows, loose = _sorted(_stretch(parts, number), order)
+                    rows, loose = _sorted(pa.concat_tables([waiting, _stretch(parts, number)]), order)
                     rest.write(loose)
-                    waiting = _write_files(plan, pa.concat_tables([waiting, rows]), is_last=number == count - 1)
+                    waiting = _write_files(plan, rows, is_last=number == count - 1).drop_columns("shard")
             with open_table(unplaced) as held:
                 for number in range(held.num_row_groups):
                     plan.write(held.read_row_group(number))
