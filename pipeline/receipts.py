@@ -32,7 +32,8 @@ def _fields_of(record: Any) -> tuple[str, ...]:
 def _as_json(value: Any) -> Any:
     """Return what JSON has for a record (its fields, as they are), for bytes and for times."""
     if dataclasses.is_dataclass(value):
-        return {name: getattr(value, name) for name in _fields_of(type(value))}
+        kind: Any = type(value)
+        return {name: getattr(value, name) for name in _fields_of(kind)}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):

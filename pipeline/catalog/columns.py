@@ -47,9 +47,13 @@ def arrow_type(annotation: Any) -> pa.DataType:
     return pa.struct([(name, arrow_type(hint)) for name, hint in fields_of(annotation).items()])
 
 
-@cache
 def fields_of(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass and their annotations, in order."""
+    return _fields_of(record)
+
+
+@cache
+def _fields_of(record: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(record)
     return {field.name: hints[field.name] for field in dataclasses.fields(record)}
 
