@@ -1,7 +1,6 @@
 """Flow build-dataset: places in, dataset out; a stage is a Prefect task, and the disk alone says what is done."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
@@ -9,7 +8,7 @@ from prefect.states import Completed, Failed
 
 from flows.artifacts import one_line
 from flows.logs import prepare_logs
-from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting
+from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting, out_folder
 from flows.runners import open_flow_runner
 from flows.tasks import build, finish, plan, prepare, search, survey, whole
 from pipeline.cluster import worker_needs
@@ -47,7 +46,7 @@ def build_dataset(  # noqa: PLR0913
     prepare_logs()
     try:
         setting = cluster_setting(cluster)
-        request = prepare(recipe, overrides or {}, places, source, Path(out).absolute())
+        request = prepare(recipe, overrides or {}, places, source, out_folder(out))
         found = None if check_folder(request, existing) else search(request)
         with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
             if found is not None:

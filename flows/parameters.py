@@ -13,6 +13,7 @@ from pipeline.folder import Request
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.records import MODALITIES, Recipe
 from pipeline.records.recipe import SEASON_PRESETS
+from pipeline.stores import is_store
 
 Schema = dict[str, Any]
 
@@ -126,6 +127,16 @@ def cluster_setting(cluster: str | ClusterChoice) -> ClusterSetting:
     if cluster.kind == "local":
         return ClusterSetting(workers=cluster.workers or 0)
     return ClusterSetting.parse(cluster.address or f"{cluster.kind}:{cluster.config}")
+
+
+def out_folder(out: str) -> Path:
+    """Return the folder that a run writes to; raises RecipeError for an object store, which runs cannot build into."""
+    if is_store(out):
+        raise RecipeError(
+            f"{out} is an object store, and a run builds in a folder: publish it from there with publish-dataset, or "
+            "build into the store with the command `sen12 build`"
+        )
+    return Path(out.removeprefix("file://")).absolute()
 
 
 def make_request(

@@ -1,6 +1,5 @@
 """Flow plan-dataset: everything is decided and priced, and no spectral pixel is read; build-dataset goes on from it."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import State, flow
@@ -8,7 +7,7 @@ from prefect.states import Completed, Failed
 
 from flows.artifacts import one_line
 from flows.logs import prepare_logs
-from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting
+from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting, out_folder
 from flows.runners import open_flow_runner
 from flows.tasks import plan, prepare, price, search, survey, whole
 from pipeline.cluster import worker_needs
@@ -45,7 +44,7 @@ def plan_dataset(  # noqa: PLR0913
     prepare_logs()
     try:
         setting = cluster_setting(cluster)
-        request = prepare(recipe, overrides or {}, places, source, Path(out).absolute())
+        request = prepare(recipe, overrides or {}, places, source, out_folder(out))
         if not check_folder(request, existing):
             found = search(request)
             with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:

@@ -12,7 +12,7 @@ from flows.logs import prepare_logs
 from flows.parameters import Text
 from flows.tasks import check, copy
 from pipeline.errors import PipelineError
-from pipeline.publish import SCHEMES
+from pipeline.stores import SCHEMES
 
 Target = Annotated[str, Field(pattern=rf"^(({'|'.join(SCHEMES)})://[^?@]+|[^:]+)$")]
 

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.layouts.random_access import open_patches
     from pipeline.layouts.ssl4eo import open_shard
 
-__all__ = ["__version__", "open_shard"]
+__all__ = ["__version__", "open_patches", "open_shard"]
 
 __version__ = "0.1.0"
 
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from pipeline.layouts.ssl4eo import open_shard  # noqa: PLC0415
 
         return open_shard
+    if name == "open_patches":
+        from pipeline.layouts.random_access import open_patches  # noqa: PLC0415
+
+        return open_patches
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,9 +2,12 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import AllowanceError, SourceError, TransientSourceError
 from pipeline.layouts import LAYOUTS
-from pipeline.layouts.ssl4eo import NO_TIME, ShardContent
-from pipeline.patches import Patch, PatchReader, close_gaps, resampling_of
-from pipeline.pixels.moments import moments_of
-from pipeline.receipts import find_receipt, plan_digest, save_receipt
+from pipeline.layouts.encoding import PixelEncoder, PixelShape
+from pipeline.layouts.ssl4eo import NO_TIME, ShardLabels
+from pipeline.patches import OPTICAL, Patch, PatchReader, close_gaps
+from pipeline.pixels.moments import frame_moments, merged_moments
+from pipeline.receipts import STOPPED, Attempts, plan_digest
 from pipeline.records import (
-    MODALITIES,
     Modality,
+    Moments,
     PatchReport,
     PlanRow,
     Reason,
@@ -27,15 +31,16 @@ from pipeline.records import (
     Shard,
     ShardReport,
 )
+from pipeline.sources.access import Signer
 from pipeline.sources.earth_engine.parity import attributes_of
 from pipeline.sources.reading import open_reader
-from pipeline.sources.window import Signer
+from pipeline.targets import Target, target_of
 
 logger = logging.getLogger(__name__)
 
 CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
-NO_DATA_CLASS = 6
-"""Class of `cloud_mask` where nothing is known."""
+READ_TOGETHER = 32
+"""Patches of one scene in memory before they are put together: some 30 MB of twelve bands at 264 px."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,8 @@ class BuildOptions:
     root: Path
     """The dataset's folder."""
     source: Signer
+    store: str = ""
+    """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
     threads: int = 8
     """Scenes read at the same time."""
 
@@ -53,84 +60,146 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     """Build one file and its receipt, or return the receipt of a file that is already whole.
 
     Expected failures (gaps, unreadable scenes) are in the report. A transient fault leaves no file behind and comes
-    back with state `unfinished`: running the shard again is safe. Raises only for bugs, a target that cannot be
-    written, and AllowanceError when the source may not be asked any more.
+    back with state `unfinished`: running the shard again is safe.
+
+    Raises
+    ------
+    TargetError
+        The dataset's place cannot be written.
+    AllowanceError
+        The source may not be asked any more.
     """
     digest = plan_digest(shard, recipe)
-    done = find_receipt(options.root, shard, digest)
-    if done is not None:
-        return done
-    started = time.perf_counter()
+    target = target_of(options.root, options.store)
+    before = Attempts(plan_digest=digest)
     try:
-        report = _build(shard, recipe, options, digest)
-    except AllowanceError:
-        raise
+        done = target.find(shard, digest)
+        if done is not None:
+            target.forget(shard)
+            return done
+        before = _begin(target, shard, digest)
+        started = time.perf_counter()
+        report = _build(shard, recipe, options, target, digest)
+        seconds = round(time.perf_counter() - started, 3)
+        report = replace(report, seconds=seconds, attempts=before.count + 1, faults=before.faults)
+        target.accept(shard, report)
+        target.forget(shard)
     except TransientSourceError as err:
+        tried = before.ended(str(err))
+        with suppress(TransientSourceError):
+            target.note(shard, tried)
+        if isinstance(err, AllowanceError):
+            raise
         logger.warning("%s: unfinished: %s", shard.path, err)
-        return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=str(err))
-    report = replace(report, seconds=round(time.perf_counter() - started, 3))
-    save_receipt(options.root / shard.receipt_path, report)
+        return unfinished(shard.path, digest, str(err), tried)
     logger.info("%s: %d patches, %d bytes, %.1f s", shard.path, len(shard.samples), report.bytes, report.seconds)
     return report
 
 
-def _build(shard: Shard, recipe: Recipe, options: BuildOptions, digest: str) -> ShardReport:
-    canvas = _blank(shard)
-    reports = _paint(canvas, shard, recipe, options)
-    write = LAYOUTS[recipe.layout].write
-    sha256, size = write(options.root / shard.path, _content(canvas, shard, recipe, reports))
-    nodata = canvas.modality.nodata
+def _begin(target: Target, shard: Shard, digest: str) -> Attempts:
+    """Note that the shard is being built, and return the attempts before at the same plan."""
+    before = target.attempts(shard)
+    if before.plan_digest != digest:
+        before = Attempts(plan_digest=digest)
+    target.note(shard, before.ended(STOPPED))
+    return before
+
+
+def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardReport:
+    """Return the report of a shard that has no file yet."""
+    return ShardReport(
+        path=path, plan_digest=digest, state="unfinished", error=error, attempts=tried.count, faults=tried.faults
+    )
+
+
+def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, digest: str) -> ShardReport:
+    shape = _shape_of(shard, recipe)
+    with LAYOUTS[recipe.layout].encoder(shape) as encoder:
+        canvas = _Canvas(shard.kind, encoder, _positions(shard))
+        reports, fallbacks = _paint(canvas, shard, recipe, options)
+        labels = _labels(canvas, shard, recipe, reports)
+        stored = target.write(shard, recipe.layout, labels, encoder.finish())
     return ShardReport(
         path=shard.path,
         plan_digest=digest,
         state="done",
-        sha256=sha256,
-        bytes=size,
+        sha256=stored.sha256,
+        etag=stored.etag,
+        bytes=stored.bytes,
         patches=reports,
-        moments=tuple(moments_of(canvas.bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))),
+        fallbacks=tuple(sorted(fallbacks.items())),
+        moments=_moments(canvas, shape),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Canvas:
-    """Arrays of one shard while they are filled; every patch has its own part, so threads never meet."""
+    """One shard while it is filled: every patch goes to be compressed at once, and only its statistics stay."""
 
     modality: Modality
-    bands: NDArray[Any]
-    cloud_mask: NDArray[np.uint8] | None
+    encoder: PixelEncoder
     positions: dict[str, int]
+    moments: dict[tuple[int, int], tuple[Moments, ...]] = field(default_factory=dict)
 
     def put(self, row: PlanRow, patch: Patch) -> None:
         at = self.positions[row.sample_id], row.timestep
-        self.bands[at] = patch.values
-        if self.cloud_mask is not None and patch.cloud_mask is not None:
-            self.cloud_mask[at] = patch.cloud_mask
+        self.encoder.put(*at, patch.values, patch.cloud_mask)
+        self.moments[at] = frame_moments(patch.values, nodata=self.modality.nodata)
 
 
-def _blank(shard: Shard) -> _Canvas:
-    modality = MODALITIES[shard.modality]
+def _moments(canvas: _Canvas, shape: PixelShape) -> tuple[Moments, ...]:
+    blank = np.full((shape.bands, shape.height, shape.width), shape.fill, shape.dtype)
+    missing = frame_moments(blank, nodata=canvas.modality.nodata)
+    return merged_moments(canvas.moments.get(at, missing) for at in product(range(shape.samples), range(shape.times)))
+
+
+def _shape_of(shard: Shard, recipe: Recipe) -> PixelShape:
+    modality = shard.kind
     size = shard.samples[0].grid.size
-    frames = (len(shard.samples), shard.timesteps)
-    fill = 0 if modality.nodata is None else modality.nodata
-    has_mask = modality.name in CLOUD_MASK_MODALITIES
-    return _Canvas(
-        modality=modality,
-        bands=np.full((*frames, len(shard.bands), size, size), fill, np.dtype(modality.dtype)),
-        cloud_mask=np.full((*frames, size, size), NO_DATA_CLASS, np.uint8) if has_mask else None,
-        positions={sample.id: index for index, sample in enumerate(shard.samples)},
+    return PixelShape(
+        samples=len(shard.samples),
+        times=shard.timesteps,
+        bands=len(shard.bands),
+        height=size,
+        width=size,
+        dtype=np.dtype(modality.dtype),
+        fill=0 if modality.nodata is None else modality.nodata,
+        has_cloud_mask=modality.name in CLOUD_MASK_MODALITIES,
+        store=recipe.store,
     )
 
 
-def _paint(canvas: _Canvas, shard: Shard, recipe: Recipe, options: BuildOptions) -> tuple[PatchReport, ...]:
-    def paint_group(rows: Sequence[PlanRow]) -> list[PatchReport]:
+def _positions(shard: Shard) -> dict[str, int]:
+    return {sample.id: index for index, sample in enumerate(shard.samples)}
+
+
+def _paint(
+    canvas: _Canvas, shard: Shard, recipe: Recipe, options: BuildOptions
+) -> tuple[tuple[PatchReport, ...], Counter[str]]:
+    """Fill the canvas; return what became of each patch, and why how many windows were left to GDAL."""
+    samples = {sample.id: sample for sample in shard.samples}
+
+    def place(row: PlanRow) -> tuple[float, float, str, int]:
+        grid = samples[row.sample_id].grid
+        return -grid.top, grid.left, row.sample_id, row.timestep
+
+    def paint_group(rows: Sequence[PlanRow]) -> tuple[list[PatchReport], Mapping[str, int]]:
         with open_reader(options.source) as reader:
             patches = PatchReader(shard=shard, recipe=recipe, reader=reader)
-            return [_paint_row(row, canvas, patches) for row in rows]
+            reports = []
+            rows = sorted(rows, key=place)
+            for first in range(0, len(rows), READ_TOGETHER):
+                together = rows[first : first + READ_TOGETHER]
+                patches.read_ahead((row.choice, samples[row.sample_id]) for row in together if row.choice)
+                reports += [_paint_row(row, canvas, patches) for row in together]
+            return reports, reader.left_to_reference
 
     groups = _by_first_scene(shard.rows)
     with ThreadPoolExecutor(max_workers=max(1, min(options.threads, len(groups)))) as pool:
-        reports = [report for group in pool.map(paint_group, groups) for report in group]
-    return tuple(sorted(reports, key=lambda report: (canvas.positions[report.sample_id], report.timestep)))
+        painted = list(pool.map(paint_group, groups))
+    reports = [report for group, _ in painted for report in group]
+    fallbacks = sum((Counter(left) for _, left in painted), Counter())
+    return tuple(sorted(reports, key=lambda report: (canvas.positions[report.sample_id], report.timestep))), fallbacks
 
 
 def _by_first_scene(rows: Sequence[PlanRow]) -> list[list[PlanRow]]:
@@ -143,11 +212,18 @@ def _by_first_scene(rows: Sequence[PlanRow]) -> list[list[PlanRow]]:
 
 def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchReport:
     choice = row.choice
-    if choice is None:
-        return PatchReport(sample_id=row.sample_id, timestep=row.timestep, state="missing", reason=row.reason)
-    report = PatchReport(
+    place = PatchReport(
         sample_id=row.sample_id,
         timestep=row.timestep,
+        state="missing",
+        reason=row.reason,
+        first_choice=row.first_choice,
+        first_fault=row.first_fault,
+    )
+    if choice is None:
+        return place
+    report = replace(
+        place,
         state="written",
         acquisition=choice.acquisition,
         scene_ids=tuple(asset.scene_id for asset in choice.assets),
@@ -180,12 +256,11 @@ def _put(report: PatchReport, row: PlanRow, patch: Patch, canvas: _Canvas, max_m
     return replace(report, filled=1.0 - valid)
 
 
-def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[PatchReport]) -> ShardContent:
+def _labels(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[PatchReport]) -> ShardLabels:
     samples = shard.samples
     file_ids, times = _frames(canvas, shard, reports)
     half = np.arange(samples[0].grid.size) + 0.5
-    return ShardContent(
-        bands=canvas.bands,
+    return ShardLabels(
         band_names=shard.bands,
         sample_ids=tuple(sample.id for sample in samples),
         file_ids=file_ids,
@@ -195,9 +270,7 @@ def _content(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[Pa
         lat=np.array([sample.lat for sample in samples], np.float64),
         eastings=np.array([s.grid.left + half * s.grid.resolution for s in samples], np.float64),
         northings=np.array([s.grid.top - half * s.grid.resolution for s in samples], np.float64),
-        cloud_mask=canvas.cloud_mask,
         band_attributes=shard_attributes(shard, recipe),
-        store=recipe.store,
         attributes={"layout": recipe.layout, "recipe": recipe.name, "modality": shard.modality},
     )
 
@@ -224,18 +297,20 @@ def _frames(
 
 def shard_attributes(shard: Shard, recipe: Recipe) -> dict[str, Any]:
     """Return the attributes of a shard's `bands`: those of its modality, and what its source says differently."""
-    return {**band_attributes(MODALITIES[shard.modality], recipe), **attributes_of(_hrefs(shard))}
+    return {**band_attributes(shard.kind, recipe), **attributes_of(_hrefs(shard))}
 
 
 def band_attributes(modality: Modality, recipe: Recipe) -> dict[str, Any]:
     """Return what a reader must know about `bands`: unit, no data, offset, resampling."""
-    attributes: dict[str, Any] = {"units": modality.unit, **_MEANING[modality.name]}
-    if modality.dtype == "int16":
+    own = recipe.own_modalities.get(modality.name)
+    meaning = _MEANING[modality.name] if own is None else {"quantity": own.quantity}
+    attributes: dict[str, Any] = {"units": modality.unit, **meaning}
+    if modality.product in OPTICAL and modality.dtype == "int16":
         attributes["offset"] = recipe.offset
     if modality.nodata is not None:
         attributes["nodata"] = "NaN" if np.isnan(modality.nodata) else int(modality.nodata)
     if modality.product != "LABELS":
-        attributes["resampling"] = resampling_of(modality, recipe)
+        attributes["resampling"] = recipe.resampling_of(modality.name)
     return attributes
 
 

@@ -27,3 +27,7 @@ class PixelError(PipelineError, ValueError):
 
 class LayoutError(PipelineError, ValueError):
     """A store on disk is not what it says it is: stop."""
+
+
+class TargetError(PipelineError):
+    """The dataset's place cannot be written (full, read-only): stop; mend it, and the same request goes on."""

@@ -1,7 +1,9 @@
 """The dataset's folder: whose it is, whether it may be written, and what it was made from."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from pipeline import __version__
-from pipeline.errors import LayoutError, RecipeError
+from pipeline.errors import LayoutError, RecipeError, TargetError
 from pipeline.recipes import load_recipe, recipe_to_yaml
 from pipeline.records import Recipe
 
@@ -22,12 +24,45 @@ Existing = Literal["refuse", "resume", "overwrite"]
 _PROVENANCE = TypeAdapter(dict[str, str])
 
 MEMBERS = (
-    "recipe.yaml", "provenance.json", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
-    "survey.parquet", "plan.parquet", "ledger.parquet", "frames.parquet", "labels.parquet", "statistics.json",
-    "README.md", "preview.png",
+    "provenance.json", "recipe.yaml", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
+    "survey.parquet", "plan.parquet", "unreadable.parquet", "ledger.parquet", "frames.parquet", "labels.parquet",
+    "statistics.json", "README.md", "preview.png", "lock.zip",
     "all", "train", "val", "test", "receipts", "metadata", "splits", ".planning",
 )  # fmt: skip
-"""Everything that a dataset's folder holds; nothing else in it is ever removed."""
+"""Everything that a dataset's folder holds; nothing else in it is ever removed. What says whose it is comes first."""
+
+
+_UNWRITABLE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of the quota",
+    errno.EFBIG: "the file system takes no such file: lower samples_per_shard",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "ask for leave to write there",
+    errno.EPERM: "ask for leave to write there",
+}
+"""What to do where a dataset cannot be written, by the system's reason."""
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Say in one line that the dataset in `root` cannot be written, and why.
+
+    Raises
+    ------
+    TargetError
+        Disk or quota are full, or it may not be written; every other error passes.
+    """
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in _UNWRITABLE:
+            raise
+        advice = _UNWRITABLE[err.errno]
+        raise TargetError(
+            f"{root} cannot be written: {os.strerror(err.errno)}; {advice}; what is built is kept: the same command "
+            "with --resume goes on"
+        ) from err
+
 
 PLANNING = ".planning"
 """Folder beside the dataset's members where a plan is being made; it holds nothing that a dataset needs."""
@@ -67,7 +102,7 @@ def check_folder(request: Request, existing: Existing) -> bool:
     out = request.out
     if out.exists() and not out.is_dir():
         raise RecipeError(f"{out} is a file; name a folder for the dataset")
-    if not out.is_dir() or all(member.name == PLANNING for member in out.iterdir()):
+    if not out.is_dir() or all(member.name == PLANNING for member in out.iterdir()) or _is_barely_started(out):
         return False
     if not (out / "recipe.yaml").is_file() or not (out / "provenance.json").is_file():
         raise RecipeError(f"{out} is not empty and holds no dataset of this program; name another folder")
@@ -105,9 +140,30 @@ def start_folder(request: Request) -> None:
     """Make the folder the request's own: what an earlier dataset left in it is removed, but not a plan being made."""
     clear_folder(request.out, kept=(PLANNING,))
     request.out.mkdir(parents=True, exist_ok=True)
-    (request.out / "recipe.yaml").write_text(recipe_to_yaml(request.recipe), encoding="utf-8")
-    text = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
-    (request.out / "provenance.json").write_text(text, encoding="utf-8")
+    provenance = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
+    parts = {"provenance.json": provenance, "recipe.yaml": recipe_to_yaml(request.recipe)}
+    temporary = {name: request.out / f".{name}.tmp" for name in parts}
+    try:
+        # Both are whole before either shows: on a full disk the folder is not half somebody's.
+        for name, text in parts.items():
+            temporary[name].write_text(text, encoding="utf-8")
+        for name, file in temporary.items():
+            file.replace(request.out / name)
+    finally:
+        for file in temporary.values():
+            file.unlink(missing_ok=True)
+
+
+def _is_barely_started(out: Path) -> bool:
+    """Tell whether a run was killed in `out` while it made the folder its own, or gave it up."""
+    held = {file.name for file in out.iterdir()} & {*MEMBERS}
+    leftovers = [file for file in out.iterdir() if file.name in (".provenance.json.tmp", ".recipe.yaml.tmp")]
+    if held != {"provenance.json"}:
+        return bool(leftovers) and len(leftovers) == len(list(out.iterdir()))
+    try:
+        return "sen12_pipeline" in read_provenance(out)
+    except LayoutError:
+        return False
 
 
 def clear_folder(out: Path, *, kept: Collection[str] = ()) -> None:
@@ -147,22 +203,23 @@ def read_provenance(root: Path) -> dict[str, str]:
 
 
 def _difference(request: Request) -> str:
-    before = _flat(read_recipe(request.out).model_dump(mode="json"))
-    now = _flat(request.recipe.model_dump(mode="json"))
+    before = flat(read_recipe(request.out).model_dump(mode="json"))
+    now = flat(request.recipe.model_dump(mode="json"))
     held, asked = read_provenance(request.out), request.provenance
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     changed += [key for key in ("source", "places_sha256") if held.get(key) != asked[key]]
     return f"{', '.join(changed[:3])}{' and more' if len(changed) > 3 else ''} differ" if changed else ""
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping by dotted keys."""
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            leaves |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            leaves[f"{prefix}{key}"] = value
+    return leaves
 
 
 def _resolved(source: str) -> str:

@@ -1,6 +1,6 @@
 """One patch of one modality: its assets read, mosaicked, harmonised, masked and scaled, or its labels drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,17 +14,16 @@ from pipeline.errors import SourceError
 from pipeline.pixels.classification import cloud_mask_from_scl
 from pipeline.pixels.gaps import fill_nearest
 from pipeline.pixels.labels import ABSENT, PRESENT, UNCERTAIN, rasterize_fraction, rasterize_mask, rasterize_states
+from pipeline.pixels.numbers import as_numbers_of, has_bits
 from pipeline.pixels.reflectance import apply_offset
 from pipeline.pixels.rgb import Stretch, stretch_of, to_rgb
 from pipeline.pixels.sar import power_to_db
 from pipeline.records import (
-    MODALITIES,
     S2_NODATA,
     AssetRef,
     Choice,
     Modality,
     Recipe,
-    Resampling,
     Shard,
     ShardSample,
 )
@@ -63,7 +62,20 @@ class PatchReader:
     @property
     def modality(self) -> Modality:
         """The shard's modality."""
-        return MODALITIES[self.shard.modality]
+        return self.shard.kind
+
+    def wanted(self, asset: AssetRef) -> list[Wanted]:
+        """Return what is read of one scene: of Sentinel-2 its classification first, then each band."""
+        rule = self.recipe.resampling_of(self.modality.name)
+        bands = [Wanted(href, rule) for href in asset.hrefs]
+        return [Wanted(asset.mask_href, "nearest"), *bands] if self.modality.product in OPTICAL else bands
+
+    def read_ahead(self, reads: Iterable[tuple[Choice, ShardSample]]) -> None:
+        """Have the first scene of several acquisitions read together; see `WindowReader.read_ahead`."""
+        if self.modality.product == "LABELS":
+            return
+        first = [(self.reader.joined(choice.assets)[0], sample.grid) for choice, sample in reads if choice.assets]
+        self.reader.read_ahead((self.wanted(asset), grid) for asset, grid in first)
 
     def read(self, choice: Choice, sample: ShardSample) -> Patch:
         """Read one acquisition over one sample, or draw the labels at its moment.
@@ -76,7 +88,7 @@ class PatchReader:
         if self.modality.product == "LABELS":
             states = states_at(sample, choice.acquired)
             return Patch(values=draw_labels(self.modality.name, sample, states))
-        return _READERS[self.modality.product](self, choice.assets, sample)
+        return _READERS.get(self.modality.product, _read_own)(self, choice.assets, sample)
 
 
 def states_at(sample: ShardSample, acquired: datetime) -> tuple[int, ...]:
@@ -105,16 +117,8 @@ def draw_labels(name: str, sample: ShardSample, states: Sequence[int]) -> NDArra
     return rasterize_mask(polygons, grid)[np.newaxis]
 
 
-CLASSES = frozenset({"SCL", "LULC"})
-"""Modalities whose numbers are names."""
-
-
-def resampling_of(modality: Modality, recipe: Recipe) -> Resampling:
-    """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
-    if modality.name in CLASSES:
-        return "nearest"
-    rule: Resampling = getattr(recipe.resampling, modality.product)
-    return rule
+OPTICAL = frozenset({"S2L2A", "S2L1C"})
+"""Products of digital numbers that carry an offset, whose scenes have a classification beside their bands."""
 
 
 def close_gaps(patch: Patch, modality: Modality) -> Patch:
@@ -142,9 +146,7 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
         open_pixels = classes == 0
         if not open_pixels.any():
             break
-        rule = resampling_of(modality, patches.recipe)
-        wanted = [Wanted(asset.mask_href, "nearest"), *(Wanted(href, rule) for href in asset.hrefs)]
-        mask, *bands = patches.reader.read_bands(wanted, grid)
+        mask, *bands = patches.reader.read_bands(patches.wanted(asset), grid)
         found = mask.astype(np.uint8)
         take = open_pixels & (found != 0)
         if not take.any():
@@ -188,8 +190,8 @@ def as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np
 def _read_radar(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
     if assets and patches.reader.is_decibel(assets[0].hrefs[0]):
         return Patch(values=_float_mosaic(patches, assets, sample).astype(patches.modality.dtype))
-    decibel = power_to_db(_float_mosaic(patches, assets, sample, lowest=0.0))
-    return Patch(values=decibel.astype(patches.modality.dtype))
+    power = _float_mosaic(patches, assets, sample, lowest=0.0)
+    return Patch(values=power_to_db(power, dtype=patches.modality.dtype))
 
 
 def _read_elevation(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
@@ -202,13 +204,11 @@ def _float_mosaic(
     """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
-    rule = resampling_of(patches.modality, patches.recipe)
     for asset in patches.reader.joined(assets):
         open_pixels = np.isnan(mosaic).all(axis=0)
         if not open_pixels.any():
             break
-        wanted = [Wanted(href, rule) for href in asset.hrefs]
-        for index, read in enumerate(patches.reader.read_measured_bands(wanted, grid)):
+        for index, read in enumerate(patches.reader.read_measured_bands(patches.wanted(asset), grid)):
             measured = np.where(read > lowest, read, np.nan)
             mosaic[index][open_pixels] = measured[open_pixels]
     return mosaic
@@ -219,11 +219,30 @@ def _read_land_cover(patches: PatchReader, assets: Sequence[AssetRef], sample: S
     nodata, shape = np.uint8(patches.modality.nodata or 0), (sample.grid.size, sample.grid.size)
     values = np.full((len(patches.shard.bands), *shape), nodata)
     for asset in patches.reader.joined(assets):
-        wanted = [Wanted(href, "nearest") for href in asset.hrefs]
-        for index, read in enumerate(patches.reader.read_bands(wanted, sample.grid)):
+        for index, read in enumerate(patches.reader.read_bands(patches.wanted(asset), sample.grid)):
             take = (values[index] == nodata) & ~np.ma.getmaskarray(read)
             values[index][take] = np.ma.getdata(read)[take]
     return Patch(values=values)
+
+
+def _read_own(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSample) -> Patch:
+    """Read a modality of the recipe's own: a pixel's bands come from one scene, the first that has any of them."""
+    modality, name = patches.modality, patches.shard.modality
+    own, count, grid = patches.recipe.own_modalities[name], len(patches.shard.bands), sample.grid
+    read = np.full((count + (own.mask is not None), grid.size, grid.size), np.nan, np.float32)
+    for asset in patches.reader.joined(assets):
+        open_pixels = np.isnan(read).all(axis=0)
+        if not open_pixels.any():
+            break
+        wanted = [Wanted(href, own.resampling) for href in asset.hrefs]
+        if asset.mask_href:
+            wanted.append(Wanted(asset.mask_href, "nearest"))
+        for index, band in enumerate(patches.reader.read_measured_bands(wanted, grid)):
+            read[index][open_pixels] = band[open_pixels]
+    values = read[:count]
+    if own.mask is not None:
+        values[:, has_bits(read[count], own.mask.bits)] = np.nan
+    return Patch(values=as_numbers_of(values, modality.dtype, modality.nodata, subject=f"own_modalities.{name}"))
 
 
 _READERS: dict[str, Callable[[PatchReader, Sequence[AssetRef], ShardSample], Patch]] = {

@@ -14,7 +14,7 @@ from pipeline.catalog.planned import write_part
 from pipeline.catalog.scenes import ScenePart
 from pipeline.catalog.scores import ScorePart
 from pipeline.plan.rows import plan_rows
-from pipeline.records import MODALITIES, PlanRow, Recipe, Sample, Scene, Score
+from pipeline.records import PlanRow, Recipe, Sample, Scene, Score
 
 SIZE = 1000
 """Patches of a neighbourhood."""
@@ -106,6 +106,7 @@ def served(rows: Sequence[PlanRow], recipe: Recipe) -> set[str]:
     """Return the samples that get a place in a file."""
     if recipe.complete:
         return {row.sample_id for row in rows} - {row.sample_id for row in rows if row.choice is None}
-    if any(MODALITIES[row.modality].is_series for row in rows):
-        return {row.sample_id for row in rows if row.choice and MODALITIES[row.modality].is_series}
+    series = {modality.name for modality in recipe.wanted if modality.is_series}
+    if any(row.modality in series for row in rows):
+        return {row.sample_id for row in rows if row.choice and row.modality in series}
     return {row.sample_id for row in rows if row.choice}

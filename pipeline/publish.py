@@ -1,41 +1,27 @@
 """Publishing: a finished dataset copied to its home, every file checked after the copy, the manifest written last."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import cache, partial
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    NotFoundError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.exceptions import AlreadyExistsError, NotFoundError
+from obstore.store import ObjectStore
 
 from pipeline import published
 from pipeline.cluster import Runner
-from pipeline.errors import LayoutError, PipelineError, RecipeError, TransientSourceError
+from pipeline.errors import LayoutError, RecipeError
 from pipeline.folder import MEMBERS, read_recipe
 from pipeline.layouts.ssl4eo import file_digest
+from pipeline.stores import digest_at, explained, is_store, open_target
 from pipeline.validate import Finding, validate
 
 MANIFEST = "MANIFEST"
 """Checksum and path of every file, as `sha256sum --check` reads them; where it is, the dataset is whole."""
 THREADS = 8
 """Files copied at the same time."""
-SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "file")
-RETRY_SECONDS = 60
-"""How long an object store that does not answer is asked again for one file."""
-
-_REFUSED = re.compile(r"status code: (40[0-7] [A-Za-z ]+)")
+AGAIN = "publish again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,38 +131,13 @@ def copy_file(name: str, root: Path, target: str) -> Copied:
     """Copy one file unless the target has it, and check what the target then holds; raises as `publish` does."""
     store, file = open_target(target), root / name
     digest, size = file_digest(file), file.stat().st_size
-    with _explained(target, name):
-        was_there = _size_of(store, name) == size and _digest_at(store, name) == digest
+    with explained(target, again=AGAIN, what=name):
+        was_there = _size_of(store, name) == size and digest_at(store, name) == digest
         if not was_there:
             obstore.put(store, name, file)
-            if _digest_at(store, name) != digest:
+            if digest_at(store, name) != digest:
                 raise LayoutError(f"{target}: {name} is not what was copied; publish again to copy it once more")
     return Copied(path=name, sha256=digest, bytes=size, was_there=was_there)
-
-
-@cache
-def open_target(target: str) -> ObjectStore:
-    """Return the store behind a folder or a URL; makes the folder.
-
-    Raises
-    ------
-    RecipeError
-        The target is of no known kind, or carries credentials.
-    """
-    if "://" not in target:
-        return LocalStore(Path(target).absolute(), mkdir=True)
-    parts = urlsplit(target)
-    if parts.scheme not in SCHEMES:
-        raise RecipeError(f"target is a folder or a URL of {', '.join(SCHEMES)}, not {parts.scheme}://")
-    if parts.query or parts.username or parts.password:
-        raise RecipeError("target carries credentials or a query: give them in the environment, as AWS_ACCESS_KEY_ID")
-    if parts.scheme == "file":
-        return LocalStore(Path(parts.path), mkdir=True)
-    try:
-        retry_timeout = timedelta(seconds=RETRY_SECONDS)
-        return from_url(target, retry_config={"max_retries": 8, "retry_timeout": retry_timeout})
-    except (BaseError, ValueError) as err:
-        raise RecipeError(f"target {target} cannot be opened: {_first_line(err)}") from err
 
 
 def _names(root: Path) -> list[str]:
@@ -185,7 +146,7 @@ def _names(root: Path) -> list[str]:
 
 
 def _require_apart(root: Path, target: str) -> None:
-    if "://" in target and not target.startswith("file://"):
+    if is_store(target):
         return
     home, dataset = Path(target.removeprefix("file://")).resolve(), root.resolve()
     if home == dataset or dataset in home.parents or home in dataset.parents:
@@ -195,7 +156,7 @@ def _require_apart(root: Path, target: str) -> None:
 
 
 def _require_no_strangers(target: str, expected: set[str]) -> None:
-    with _explained(target, "listing"):
+    with explained(target, again=AGAIN, what="listing"):
         for batch in open_target(target).list():
             for found in batch:
                 if found["path"] not in expected:
@@ -204,7 +165,7 @@ def _require_no_strangers(target: str, expected: set[str]) -> None:
 
 
 def _read_manifest(target: str) -> dict[str, str] | None:
-    with _explained(target, MANIFEST):
+    with explained(target, again=AGAIN, what=MANIFEST):
         try:
             text = bytes(obstore.get(open_target(target), MANIFEST).bytes()).decode()
         except (FileNotFoundError, NotFoundError):
@@ -217,7 +178,7 @@ def _read_manifest(target: str) -> dict[str, str] | None:
 
 def _write_manifest(target: str, digests: Mapping[str, str]) -> None:
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
-    with _explained(target, MANIFEST):
+    with explained(target, again=AGAIN, what=MANIFEST):
         try:
             obstore.put(open_target(target), MANIFEST, text.encode(), mode="create")
         except AlreadyExistsError as err:
@@ -229,34 +190,3 @@ def _size_of(store: ObjectStore, name: str) -> int | None:
         return obstore.head(store, name)["size"]
     except (FileNotFoundError, NotFoundError):
         return None
-
-
-def _digest_at(store: ObjectStore, name: str) -> str:
-    digest = sha256()
-    for part in obstore.get(store, name).stream():
-        digest.update(bytes(part))
-    return digest.hexdigest()
-
-
-@contextmanager
-def _explained(target: str, what: str) -> Iterator[None]:
-    try:
-        yield
-    except PipelineError:
-        raise
-    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as err:
-        raise RecipeError(f"{target} may not be read and written ({what}); check the credentials") from err
-    except (NotFoundError, FileNotFoundError) as err:
-        raise RecipeError(f"{target} does not exist ({what}): {_first_line(err)}; make the bucket first") from err
-    except BaseError as err:
-        # Listings come back as a general error, whatever the status.
-        refused = _REFUSED.search(_first_line(err))
-        if refused:
-            problem = f"{target} does not exist or may not be used ({what}: {refused[1]})"
-            raise RecipeError(f"{problem}; make the bucket first, or check the credentials") from err
-        raise TransientSourceError(f"{target} does not answer ({what}): {_first_line(err)}; publish again") from err
-
-
-def _first_line(problem: object) -> str:
-    # The library appends its own source's debug text.
-    return " ".join(str(problem).partition("\n\n")[0].partition("<?xml")[0].split())

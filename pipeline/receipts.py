@@ -1,8 +1,13 @@
-"""Receipts: what makes a shard done. A file that merely exists proves nothing."""
+"""Receipts: what makes a shard done. A file that merely exists proves nothing.
+
+Until then a note beside the receipt tells how often building the shard was begun, and what ended it each time.
+"""
 
 import dataclasses
 import hashlib
 import json
+import secrets
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -16,6 +21,11 @@ from pipeline.layouts.ssl4eo import file_digest
 from pipeline.records import Recipe, Shard, ShardReport
 
 _REPORT = TypeAdapter(ShardReport)
+
+STOPPED = "stopped before it came to an end"
+"""What a killed attempt leaves: nobody was there to say more."""
+_FAULTS_KEPT = 20
+"""A note names this many of the latest attempts; it counts all."""
 
 
 def plan_digest(shard: Shard, recipe: Recipe) -> str:
@@ -56,16 +66,78 @@ def find_receipt(root: Path, shard: Shard, digest: str) -> ShardReport | None:
 
 def load_receipt(path: Path) -> ShardReport:
     """Read one receipt; raises LayoutError when it is damaged."""
+    return parse_receipt(path.read_bytes(), str(path))
+
+
+def parse_receipt(text: bytes, where: str) -> ShardReport:
+    """Return the receipt that JSON holds; raises LayoutError when it is damaged."""
     try:
-        return _REPORT.validate_json(path.read_bytes())
+        return _REPORT.validate_json(text)
     except ValueError as err:
-        raise LayoutError(f"receipt {path} is damaged; build again with --resume") from err
+        raise LayoutError(f"receipt {where} is damaged; build again with --resume") from err
 
 
 def save_receipt(path: Path, report: ShardReport) -> None:
     """Write one receipt in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    write_whole(path, receipt_text(report))
+
+
+def receipt_text(report: ShardReport) -> bytes:
+    """Return a receipt as JSON."""
     # The bounds of a band without a valid pixel are infinite, which JSON has no number for.
-    temporary.write_bytes(to_json(report, indent=1, inf_nan_mode="strings"))
-    temporary.replace(path)
+    return to_json(report, indent=1, inf_nan_mode="strings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """How often building one shard was begun without coming to an end."""
+
+    plan_digest: str = ""
+    """Plan that the attempts were for."""
+    count: int = 0
+    faults: tuple[str, ...] = ()
+    """What ended the latest of them, oldest first."""
+
+    def ended(self, fault: str) -> "Attempts":
+        """Return these attempts and one more."""
+        faults = (*self.faults, fault)[-_FAULTS_KEPT:]
+        return dataclasses.replace(self, count=self.count + 1, faults=faults)
+
+    def explained(self, fault: str) -> "Attempts":
+        """Return these attempts with what ended the last one, which could not say so itself."""
+        return dataclasses.replace(self, faults=(*self.faults[:-1], fault))
+
+
+_ATTEMPTS = TypeAdapter(Attempts)
+
+
+def load_attempts(path: Path) -> Attempts:
+    """Read the note of one shard; none, or one that is damaged, tells of no attempt."""
+    try:
+        return parse_attempts(path.read_bytes())
+    except OSError:
+        return Attempts()
+
+
+def parse_attempts(text: bytes) -> Attempts:
+    """Return the note that JSON holds; one that is damaged tells of no attempt."""
+    try:
+        return _ATTEMPTS.validate_json(text)
+    except ValueError:
+        return Attempts()
+
+
+def attempts_text(attempts: Attempts) -> bytes:
+    """Return a note as JSON."""
+    return to_json(attempts)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -14,8 +14,8 @@ from pipeline.catalog.scenes import SceneTable, SceneWriter
 from pipeline.errors import RecipeError
 from pipeline.folder import Request, planning_folder
 from pipeline.plan.candidates import seen_samples
-from pipeline.plan.rows import needed_bands, radar_windows
-from pipeline.plan.windows import Interval, merged, windows_of
+from pipeline.plan.rows import needed_bands, windows_for
+from pipeline.plan.windows import Interval, merged
 from pipeline.records import Event, PatchGrid, Product, Reason, Recipe, RejectedEvent, Sample, Scene
 from pipeline.sampling import Inventory, Placement, negative_samples, read_places, wanted_negatives
 from pipeline.slopes import DemSlopes
@@ -48,8 +48,9 @@ def find(request: Request, source: Source) -> Found:
     RecipeError
         The places are wrong, lie outside the archive, or need a band that the source does not have.
     """
-    placement = read_places(request.places, request.recipe)
-    if request.recipe.window is not None:
+    recipe = request.recipe
+    placement = read_places(request.places, recipe)
+    if recipe.window is not None or any(_needs_date(name, recipe) for name in recipe.modalities):
         _require_dates(placement.samples, request)
     with planning_folder(request.out) as folder:
         if placement.inventory is None:
@@ -123,12 +124,10 @@ def _rejected(
     """
     if not scenes:
         return inventory.rejected
-    series = [scene for scene in scenes if scene.product != "DEM"]
-    optical = seen_samples(samples, [s for s in series if s.product != "S1"], lambda sample: windows_of(sample, recipe))
-    radar = seen_samples(
-        samples, [s for s in series if s.product == "S1"], lambda sample: radar_windows(sample, recipe)
-    )
-    seen = optical | radar if series else seen_samples(samples, scenes, None)
+    dated = {product: within for product in needed_products(recipe) if (within := windows_for(product, recipe))}
+    seen = seen_samples(samples, scenes, None) if not any(scene.product in dated for scene in scenes) else set()
+    for product, within in dated.items():
+        seen |= seen_samples(samples, [scene for scene in scenes if scene.product == product], within)
     patches = Counter(event_id for sample in samples for event_id in sample.event_ids)
     shown = {event_id for sample in samples if sample.id in seen for event_id in sample.event_ids}
     outside = [
@@ -159,8 +158,8 @@ def _notes(placement: Placement, negatives: Sequence[Sample], recipe: Recipe) ->
 def needed_products(recipe: Recipe) -> list[Product]:
     """Return the products that a source must supply, the one that places are judged by first."""
     order: tuple[Product, ...] = ("S2L2A", "S2L1C", "S1", "DEM", "LULC")
-    wanted = {modality.product for modality in recipe.wanted}
-    return [product for product in order if product in wanted]
+    wanted = [modality.product for modality in recipe.wanted]
+    return [*(product for product in order if product in wanted), *(n for n in wanted if n in recipe.own_modalities)]
 
 
 def search(
@@ -173,7 +172,8 @@ def search(
     grids = [_widened(sample.grid, recipe.places.margin) if widened else sample.grid for sample in samples]
     for area, members in cluster_places(list(grid.footprints(grids))):
         for start, end in _stretches([samples[index] for index in members], product, recipe):
-            yield source.search(Query(product=product, start=start, end=end, footprint=area))
+            own = recipe.own_modalities.get(product)
+            yield source.search(Query(product=product, start=start, end=end, footprint=area, own=own))
 
 
 def _distinct(answers: Iterable[Sequence[Scene]]) -> list[Scene]:
@@ -191,15 +191,21 @@ def _require_dates(samples: Sequence[Sample], request: Request) -> None:
         )
 
 
+def _needs_date(modality: str, recipe: Recipe) -> bool:
+    own = recipe.own_modalities.get(modality)
+    return own is not None and own.needs_date
+
+
 def _require_scenes(product: Product, scenes: Sequence[Scene], samples: Sequence[Sample], request: Request) -> None:
     recipe = request.recipe
     modalities = [modality.name for modality in recipe.wanted if modality.product == product]
     if not scenes:
-        times = merged([interval for sample in samples for interval in windows_of(sample, recipe)])
+        within = windows_for(product, recipe)
+        times = merged([interval for sample in samples for interval in within(sample)]) if within else []
         when = f" between {times[0][0]:%Y-%m-%d} and {times[-1][1] - timedelta(days=1):%Y-%m-%d}" if times else ""
         raise RecipeError(
             f"{request.places} lies outside the archive: {request.source} has no {product} scene over its "
-            f"{len(samples)} patches{'' if product in STATIC else when}; check coordinates and dates, "
+            f"{len(samples)} patches{when}; check coordinates and dates, "
             f"or leave {', '.join(modalities)} out of modalities"
         )
     offered = {band for scene in scenes for band in scene.hrefs}
@@ -221,10 +227,6 @@ def _advice(product: Product, offered: set[str], recipe: Recipe) -> str:
     return ", which says where scenes are valid and cloudy: name another collection"
 
 
-STATIC: tuple[Product, ...] = ("DEM", "LULC")
-"""Products that are searched without a time."""
-
-
 def _widened(patch: PatchGrid, cells: int) -> PatchGrid:
     side = patch.size * patch.resolution
     return PatchGrid(
@@ -237,10 +239,8 @@ def _widened(patch: PatchGrid, cells: int) -> PatchGrid:
 
 
 def _stretches(samples: Sequence[Sample], product: Product, recipe: Recipe) -> Sequence[Interval | tuple[None, None]]:
-    if product in STATIC:
-        return [(None, None)]
-    windows = radar_windows if product == "S1" else windows_of
-    return merged([interval for sample in samples for interval in windows(sample, recipe)])
+    within = windows_for(product, recipe)
+    return merged([interval for sample in samples for interval in within(sample)]) if within else [(None, None)]
 
 
 def _spatial_order(sample: Sample) -> tuple[str, int, int, int, str]:

@@ -1,38 +1,39 @@
 """The stages of a dataset after the search: survey, decide, build, finish; each is one call for any driver."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from pipeline.assemble import BuildOptions, build_shard
-from pipeline.catalog import Decided, read_decided, write_built
+import numpy as np
+
+from pipeline.assemble import BuildOptions, build_shard, unfinished
+from pipeline.catalog import Decided, read_decided, replanned, write_built, write_replanned
 from pipeline.catalog.built import LedgerRow
 from pipeline.catalog.decided import TABLES, write_places
 from pipeline.catalog.planned import STRETCH, Order, write_plan
 from pipeline.catalog.scores import ScoreTable, ScoreWriter
-from pipeline.cluster import Runner
+from pipeline.cluster import Runner, limited
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, clear_leftovers, end_planning, start_folder
+from pipeline.folder import Request, clear_leftovers, end_planning, start_folder, writing
 from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, Place, pack, packing_order
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, radar_offer
 from pipeline.planning import Decisions, Neighbourhood, by_key, decide_neighbourhood, neighbourhoods, without_collector
 from pipeline.receipts import plan_digest
-from pipeline.records import MODALITIES, Recipe, Sample, Scene, Score, Shard, ShardReport
+from pipeline.records import Recipe, Sample, Scene, Score, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
-from pipeline.sources.contract import Forecast, ForecastingSource, ScoringSource
+from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource, ScoringSource
 from pipeline.sources.permits import LimitedSource
 from pipeline.survey import place_batches, survey_batch, survey_batches
+from pipeline.targets import target_of
 
 logger = logging.getLogger(__name__)
-
-AnySource = TypeVar("AnySource")
 
 Progress = Callable[[int, int], None]
 """Called with how many units of a stage are done, and how many there are."""
@@ -60,8 +61,11 @@ class Cost:
 
 
 def connect(request: Request) -> Source:
-    """Open the source that the request names."""
-    return open_source(request.source, request.recipe.collections)
+    """Open the source that the request names; raises RecipeError when it cannot do what the recipe asks for."""
+    source = open_source(request.source, request.recipe.collections)
+    if isinstance(source, ParticularSource):
+        source.check(request.recipe)
+    return source
 
 
 def survey(
@@ -123,18 +127,17 @@ def _score(
 ) -> list[Score]:
     if not samples:
         return []
-    offer = optical_offer(samples, scenes, recipe)
+    group = survey_batches
     if isinstance(source, ScoringSource):
-        batches = place_batches(samples, offer, largest=source.windows_at_once)
-    else:
-        batches = survey_batches(samples, offer)
+        group = partial(place_batches, largest=source.windows_at_once)
+    batches = group(samples, optical_offer(samples, scenes, recipe))
     radar = needed_bands("S1", recipe)
     if radar and is_measured(recipe):
         offer = radar_offer(samples, scenes, recipe)
-        batches += survey_batches(samples, offer, band=radar[0], radar=recipe.resampling.S1)
+        batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     bar.expect(len(batches))
-    task = partial(survey_batch, source=_limited(source, runner))
+    task = partial(survey_batch, source=limited(source, runner))
     for batch in runner.run(task, batches, threads=SURVEY_THREADS):
         scores += batch
         bar.step()
@@ -168,14 +171,14 @@ def make_plan(request: Request, found: Found, scores: ScoreTable, runner: Runner
         for number, samples in enumerate(neighbourhoods(found.samples))
     )
     task = partial(decide_neighbourhood, recipe=recipe, folder=folder, stretches=stretches)
-    made = sorted(runner.run(task, items, threads=1), key=lambda one: one.part)
-    places = _pack(found, made, recipe)
-    ranks = {sample.id: rank for rank, sample in enumerate(found.samples)}
-    write_plan(
-        folder / "plan.parquet", [one.part for one in made], stretches, Order(places=places, turns=turns, ranks=ranks)
-    )
-    write_places(folder, found.samples, places, found.events, found.rejected)
-    _move_in(request, folder)
+    with writing(request.out):
+        made = sorted(runner.run(task, items, threads=1), key=lambda one: one.part)
+        places = _pack(found, made, recipe)
+        ranks = {sample.id: rank for rank, sample in enumerate(found.samples)}
+        order_of = Order(places=places, turns=turns, ranks=ranks)
+        write_plan(folder / "plan.parquet", [one.part for one in made], stretches, order_of)
+        write_places(folder, found.samples, places, found.events, found.rejected)
+        _move_in(request, folder)
 
 
 def _pack(found: Found, made: Sequence[Decisions], recipe: Recipe) -> dict[str, Place]:
@@ -211,16 +214,16 @@ def cost_of(decided: Decided, recipe: Recipe) -> Cost:
     shards = shards_of(decided, recipe)
     windows = read_bytes = stored_bytes = 0
     for shard in shards:
-        modality = MODALITIES[shard.modality]
-        frame = recipe.patch_size**2 * modality_itemsize(shard.modality) * len(shard.bands)
+        modality, itemsize = shard.kind, np.dtype(shard.kind.dtype).itemsize
+        resolution = recipe.resolution_of(shard.modality)
+        frame = recipe.size_of(shard.modality) ** 2 * itemsize * len(shard.bands)
         stored_bytes += frame * len(shard.samples) * shard.timesteps
         for row in shard.rows:
             assets = row.choice.assets if row.choice else ()
             windows += sum(len(asset.hrefs) + bool(asset.mask_href) for asset in assets)
             if assets:
                 read_bytes += sum(
-                    round((recipe.step / max(modality.band(band).resolution, recipe.resolution)) ** 2)
-                    * modality_itemsize(shard.modality)
+                    round((recipe.step / max(modality.band(band).resolution, resolution)) ** 2) * itemsize
                     for band in shard.bands
                 )
     left_out = sum(not decided.places[sample.id].shard for sample in decided.samples)
@@ -238,16 +241,13 @@ def forecast_of(decided: Decided, recipe: Recipe, source: Source) -> Forecast | 
     """Return what building asks of a provider that counts requests; None where the source's does not."""
     if not isinstance(source, ForecastingSource):
         return None
-    grids = {sample.id: sample.grid for sample in decided.samples}
-    rows = (row for shard in shards_of(decided, recipe) for row in shard.rows)
     return source.forecast(
-        (row.choice.assets, grids[row.sample_id]) for row in rows if row.choice is not None and row.choice.assets
+        (row.choice.assets, grids[row.sample_id])
+        for shard in shards_of(decided, recipe)
+        for grids in ({sample.id: sample.grid for sample in shard.samples},)
+        for row in shard.rows
+        if row.choice is not None and row.choice.assets
     )
-
-
-def modality_itemsize(name: str) -> int:
-    """Return the bytes of one stored value."""
-    return {"int16": 2, "uint8": 1, "float16": 2, "float32": 4}[MODALITIES[name].dtype]
 
 
 def build(
@@ -255,17 +255,61 @@ def build(
 ) -> list[ShardReport]:
     """Build every shard that is not done; those that a transient fault stopped are tried again a few times.
 
-    One that killed its workers is unfinished, and is not tried again in this run.
+    One that killed its workers is unfinished, and is not tried again in this run. When all are done, images that
+    proved to be of no use are noted in unreadable.parquet, their samples are planned again without them, and the shards
+    that this changes are built again, until everything planned could be read. While a single shard is unfinished
+    nothing is planned again, or the order in which faults come would choose the images. The plan in the folder is the
+    one that was built.
     """
     clear_leftovers(options.root)
-    todo = shards_of(decided, recipe)
-    total, done, reports = len(todo), 0, {}
+    decided = _caught_up(options.root, decided, recipe)
+    shards = shards_of(decided, recipe)
+    reports = _build_shards(shards, recipe, options, runner, progress)
+    while found := _found_unreadable(shards, reports, decided, recipe):
+        decided = replanned(decided, (*decided.unreadable, *found), recipe)
+        write_replanned(options.root, decided)
+        before = {shard.path: shard for shard in shards}
+        shards = shards_of(decided, recipe)
+        changed = [shard for shard in shards if shard != before[shard.path]]
+        logger.warning("%d planned images cannot be used; %d files are built again", len(found), len(changed))
+        reports |= _build_shards(changed, recipe, options, runner, progress)
+    return [reports[path] for path in sorted(reports)]
+
+
+def _caught_up(root: Path, decided: Decided, recipe: Recipe) -> Decided:
+    """Return the plan that follows from what proved unreadable: a run may have ended before it was written."""
+    now = replanned(decided, decided.unreadable, recipe)
+    if now.rows != decided.rows:
+        write_replanned(root, now)
+    return now
+
+
+def _found_unreadable(
+    shards: Sequence[Shard], reports: Mapping[str, ShardReport], decided: Decided, recipe: Recipe
+) -> list[Unreadable]:
+    """Return images that no plan may choose again and that are not known yet; none until every shard is done."""
+    if not recipe.alternates or any(report.state != "done" for report in reports.values()):
+        return []
+    known = set(decided.unreadable)
+    found = (image for shard in shards for image in unreadable_in(shard, reports[shard.path]))
+    return sorted({image for image in found if image not in known})
+
+
+def _build_shards(
+    todo: Sequence[Shard], recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
+) -> dict[str, ShardReport]:
+    """Return the reports of the shards by path, after a few rounds over those that are not done."""
+    total, done = len(todo), 0
+    reports: dict[str, ShardReport] = {}
     deadly: set[str] = set()
 
     def give_up(shard: Shard, problem: str) -> ShardReport:
         deadly.add(shard.path)
-        digest = plan_digest(shard, recipe)
-        return ShardReport(path=shard.path, plan_digest=digest, state="unfinished", error=f"{shard.path}: {problem}")
+        # The worker began the attempt and could not say what ended it.
+        target = target_of(options.root, options.store)
+        tried = target.attempts(shard).explained(problem)
+        target.note(shard, tried)
+        return unfinished(shard.path, plan_digest(shard, recipe), f"{shard.path}: {problem}", tried)
 
     progress(0, total)
     task = partial(build_shard, recipe=recipe, options=_limited_options(options, runner))
@@ -277,30 +321,37 @@ def build(
         todo = [shard for shard in todo if reports[shard.path].state != "done" and shard.path not in deadly]
         if not todo:
             break
-    return [reports[path] for path in sorted(reports)]
+    # A worker that died half way left its file behind, and the one that did its work again did not see it.
+    clear_leftovers(options.root)
+    return reports
 
 
-def _limited(source: AnySource, runner: Runner) -> AnySource:
-    """Return `source` with its limits shared by all workers of `runner`."""
-    if not isinstance(source, LimitedSource):
-        return source
-    limited: AnySource = source.with_permits(runner.permits(source.name, source.most_at_once))
-    return limited
+def fallback_line(reports: Sequence[ShardReport]) -> str:
+    """Return how many windows the fast reader left to GDAL, and why; empty when it read them all."""
+    left = Counter[str]()
+    for report in reports:
+        left.update(dict(report.fallbacks))
+    if not left:
+        return ""
+    return f"{left.total()} windows read by GDAL: " + ", ".join(f"{left[reason]} × {reason}" for reason in sorted(left))
 
 
 def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
-    """Return `options` with as many threads as a limited source may be asked by."""
-    if not isinstance(options.source, LimitedSource):
+    """Return `options` with limits shared, and as many threads as it takes to ask as much as is allowed."""
+    source = options.source
+    if not isinstance(source, LimitedSource) or source.limit is None:
         return options
-    permits = runner.permits(options.source.name, options.source.most_at_once)
-    threads = max(options.threads, options.source.most_at_once // permits.processes)
-    return replace(options, source=options.source.with_permits(permits), threads=threads)
+    permits = runner.permits(source.limit)
+    is_fixed = not source.requests_per_thread
+    threads = options.threads if is_fixed else max(options.threads, source.limit.at_once // permits.processes)
+    return replace(options, source=source.with_permits(permits), threads=threads)
 
 
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:
     """Write ledger, metadata, statistics, preview and card; returns the ledger."""
     shards = shards_of(decided, recipe)
-    ledger, statistics = write_built(root, decided, shards, reports)
-    write_preview(root, decided, shards)
-    write_card(root, recipe, ledger, decided, statistics)
+    with writing(root):
+        ledger, statistics = write_built(root, decided, shards, reports)
+        write_preview(root, decided, shards)
+        write_card(root, recipe, ledger, decided, statistics)
     return ledger

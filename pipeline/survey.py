@@ -15,9 +15,10 @@ from pipeline.pixels.classification import ClassShares, class_shares
 from pipeline.plan.candidates import Candidate
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
+from pipeline.sources.access import Signer
 from pipeline.sources.contract import ScoreWindow, ScoringSource
 from pipeline.sources.reading import WindowReader, open_reader
-from pipeline.sources.window import Signer
+from pipeline.sources.window import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +62,15 @@ def survey_batches(
 
 
 def place_batches(
-    samples: Sequence[Sample], candidates: Mapping[str, Sequence[Candidate]], *, largest: int
+    samples: Sequence[Sample],
+    candidates: Mapping[str, Sequence[Candidate]],
+    *,
+    band: str = MASK_BAND,
+    radar: Resampling | None = None,
+    largest: int,
 ) -> list[tuple[SurveyWindow, ...]]:
-    """Group the classification windows by place, all dates of a place together, each group in one zone."""
-    windows = [_window(sample, candidate, MASK_BAND, None) for sample in samples for candidate in candidates[sample.id]]
+    """Group the windows by place, all dates of a place together, each group in one zone; see `survey_batches`."""
+    windows = [_window(sample, candidate, band, radar) for sample in samples for candidate in candidates[sample.id]]
     return _batches(windows, lambda window: f"{window.grid.epsg}", largest)
 
 
@@ -89,10 +95,13 @@ def survey_batch(windows: Sequence[SurveyWindow], source: Signer) -> list[Score]
     TransientSourceError
         The provider could not be reached now: nothing is scored, or luck would choose the images.
     """
-    if isinstance(source, ScoringSource) and windows[0].radar is None:
-        shares = source.class_shares([ScoreWindow(window.grid, window.hrefs) for window in windows])
+    if isinstance(source, ScoringSource):
+        shares = source.class_shares([ScoreWindow(window.grid, window.hrefs, window.radar) for window in windows])
         return [_as_score(window, share) for window, share in zip(windows, shares, strict=True)]
     with open_reader(source) as reader:
+        reader.read_ahead(
+            ((Wanted(window.hrefs[0], window.radar or "nearest"),), window.grid) for window in windows if window.hrefs
+        )
         return [_score(window, reader) for window in windows]
 
 

@@ -48,6 +48,7 @@ from support.orders import CORNER, LATER, RECIPE, SLIDES, Order, place_slides, s
 
 from pipeline import open_shard
 from pipeline.cli import main
+from pipeline.receipts import load_receipt
 from pipeline.validate import validate
 
 pytest_plugins = ["support.fixtures"]
@@ -369,6 +370,14 @@ def test_frames_say_what_lies_in_the_files(dataset: Path) -> None:
         assert {source["offset"] for source in sources} == {row["offset"]}
         assert (sources[0]["platform"], sources[0]["baseline"]) == (row["platform"], row["baseline"])
     assert {row["offset"] for row in frames if row["modality"] == "S2L2A"} == {0, -1000}
+
+
+def test_receipts_say_what_the_fast_reader_left_to_gdal(dataset: Path) -> None:
+    by_modality: dict[str, dict[str, int]] = {}
+    for receipt in (dataset / "receipts").rglob("*.json"):
+        by_modality.setdefault(receipt.parent.name, {}).update(dict(load_receipt(receipt).fallbacks))
+    assert by_modality["S2L2A"] == by_modality["SCL"] == by_modality["MASK"] == {}
+    assert set(by_modality["DEM"]) == {"no EPSG zone"}
 
 
 def test_patches_are_the_cells_that_slides_reach_into_and_half_as_many_others(dataset: Path) -> None:

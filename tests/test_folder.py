@@ -226,3 +226,17 @@ def test_provenance_is_readable_json_with_sorted_keys(asked: Request) -> None:
     start_folder(asked)
     text = (asked.out / "provenance.json").read_text()
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize("existing", ["refuse", "resume", "overwrite"])
+@pytest.mark.parametrize("kept", [(), ("provenance.json",)])
+def test_a_folder_that_a_run_was_killed_in_while_it_began_is_free(
+    asked: Request, existing: Existing, kept: tuple[str, ...]
+) -> None:
+    start_folder(asked)
+    for file in asked.out.iterdir():
+        if file.name not in kept:
+            file.rename(asked.out / f".{file.name}.tmp")
+    assert check_folder(asked, existing) is False
+    start_folder(asked)
+    assert sorted(file.name for file in asked.out.iterdir()) == ["provenance.json", "recipe.yaml"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.s3_server import ask, s3_server
 
 from pipeline import publish as module
+from pipeline import stores
 from pipeline.cli import main
 from pipeline.cluster import LocalRunner
 from pipeline.errors import LayoutError, RecipeError, TransientSourceError
@@ -46,7 +47,7 @@ def credentials(server, monkeypatch) -> str:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-very-secret-key")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setattr(module, "RETRY_SECONDS", 1)
+    monkeypatch.setattr(stores, "RETRY_SECONDS", 1)
     open_target.cache_clear()
     return server
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 import yaml
@@ -106,6 +106,7 @@ FAULTS = {
     "resampling.S1": ("resampling.S1=mode", r"resampling\.S1: input should be 'nearest', 'bilinear', .*, got 'mode'"),
     "resampling.DEM": ("resampling.DEM=null", r"resampling\.DEM: input should be 'nearest', .*, got None"),
     "samples_per_shard": ("samples_per_shard=4097", "samples_per_shard: input should be less than or equal to 4096"),
+    "own_modalities": ("own_modalities=3", r"own_modalities: input should be a valid dictionary, got 3"),
     "alternates": ("alternates=51", "alternates: input should be less than or equal to 50, got 51"),
     "seed": ("seed=-1", "seed: input should be greater than or equal to 0, got -1"),
 }
@@ -116,7 +117,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         models = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
         models = [one for one in models if issubclass(one, BaseModel)]
-        if models:
+        if models and get_origin(field.annotation) is not dict:
             yield from leaves(models[0], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
@@ -406,3 +407,25 @@ def test_a_file_in_another_encoding_is_refused_in_one_line(tmp_path: Path) -> No
     file.write_bytes("name: café".encode("latin-1"))
     with pytest.raises(RecipeError, match="UTF-8"):
         load_recipe(str(file))
+
+
+ALIASES = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (ALIASES, "uses YAML aliases"),
+        ("!!python/object/apply:os.system ['touch evil']", "is not YAML"),
+        ("seed: " + "[" * 3000, "nested too deeply"),
+        ("seed: 2024-13-45", "is not YAML"),
+        ("seed: !!timestamp x", "is not YAML"),
+        ("seed: " + "9" * 5000, "is not YAML"),
+    ],
+)
+def test_yaml_that_runs_code_or_explodes_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=problem) as caught:
+        load_recipe(str(path))
+    assert "\n" not in str(caught.value)

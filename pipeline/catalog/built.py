@@ -1,8 +1,8 @@
 """What is written after building: the ledger, the metadata in v1.1 columns, and the statistics."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,14 @@ class LedgerRow:
     """The event that is rejected; else empty."""
     is_padding: bool = False
     """True where the series was too short and its last image stands here once more."""
+    first_choice: str = ""
+    """Acquisition that was planned here first and proved of no use, or went with one that did; else empty."""
+    first_fault: str = ""
+    """Reason code of that; empty where the series was merely chosen anew. What was read is in unreadable.parquet."""
+    attempts: int = 0
+    """How often building the file was begun, over all runs."""
+    faults: tuple[str, ...] = ()
+    """What ended the attempts that came to nothing, oldest first."""
 
 
 Ledger = Sequence[LedgerRow]
@@ -78,16 +86,18 @@ def write_built(
 def make_ledger(decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> list[LedgerRow]:
     """Return the union of receipts, of what the plan could not give a place in any file, and of rejected events."""
     by_path = {report.path: report for report in reports}
+    details = {(image.sample_id, image.acquisition): image.detail for image in reversed(decided.unreadable)}
     rows: list[LedgerRow] = []
     for shard in shards:
         report = by_path.get(shard.path)
         if report is None or report.state != "done":
             detail = report.error if report else "not built"
-            rows += [_ledger_row(_unbuilt(row, detail), shard.modality, shard.path) for row in shard.rows]
+            patches: Iterable[PatchReport] = (_unbuilt(row, detail) for row in shard.rows)
         else:
-            rows += [_ledger_row(patch, shard.modality, shard.path) for patch in report.patches]
+            patches = (_explained(patch, details) for patch in report.patches)
+        rows += [_ledger_row(patch, shard.modality, report, shard.path) for patch in patches]
     unplaced = (row for row in decided.rows if not decided.places[row.sample_id].shard)
-    rows += [_ledger_row(_planned_gap(row), row.modality, "") for row in unplaced]
+    rows += [_ledger_row(_planned_gap(row), row.modality) for row in unplaced]
     rows += rejected_rows(decided)
     return sorted(rows, key=lambda row: (row.sample_id, row.modality, row.timestep, row.event_id))
 
@@ -144,7 +154,13 @@ def _planned_gap(row: PlanRow) -> PatchReport:
     )
 
 
-def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
+def _explained(patch: PatchReport, details: Mapping[tuple[str, str], str]) -> PatchReport:
+    """Return the report with what was read of the image that was planned first."""
+    detail = patch.detail or details.get((patch.sample_id, patch.first_choice), "")
+    return replace(patch, detail=detail) if detail else patch
+
+
+def _ledger_row(patch: PatchReport, modality: str, report: ShardReport | None = None, shard: str = "") -> LedgerRow:
     return LedgerRow(
         sample_id=patch.sample_id,
         modality=modality,
@@ -159,6 +175,10 @@ def _ledger_row(patch: PatchReport, modality: str, shard: str) -> LedgerRow:
         filled=patch.filled,
         cloud=patch.cloud,
         is_padding=patch.is_padding,
+        first_choice=patch.first_choice,
+        first_fault=patch.first_fault,
+        attempts=report.attempts if report else 0,
+        faults=report.faults if report else (),
     )
 
 

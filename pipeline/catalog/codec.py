@@ -16,6 +16,14 @@ from pipeline.errors import LayoutError
 
 Record = TypeVar("Record")
 
+ALWAYS_FITS = 1 << 28
+"""Bytes that a table may take in memory whatever the size of its file is."""
+LARGEST_EXPANSION = 100
+MOST_ROWS = 1_000_000
+"""Rows that a table may have whatever the size of its file is."""
+ROWS_A_BYTE = 10
+"""Beyond that; rows have ids, which take more."""
+
 
 def arrow_schema(record: type[Any]) -> pa.Schema:
     """Return the Arrow schema of a dataclass: nested records become structs, tuples lists, mappings maps."""
@@ -83,14 +91,26 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise LayoutError(f"{path} does not exist")
     try:
         with pq.ParquetFile(path) as file:
+            _require_fitting(path, file.metadata)
             table = file.read(None if columns is None else list(columns))
-    except (pa.ArrowInvalid, OSError) as err:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         problem = " ".join(str(err).split())
         raise LayoutError(f"{path} is not a whole parquet file: {problem}") from err
     for name in columns or ():
         if name.partition(".")[0] not in table.column_names:
             raise LayoutError(f"{path} has no column {name}")
     return table
+
+
+def _require_fitting(path: Path, metadata: pq.FileMetaData) -> None:
+    """Refuse a table that would be far larger in memory than its file; raises LayoutError."""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    unpacked = sum(group.total_byte_size for group in groups)
+    held = path.stat().st_size
+    if unpacked > ALWAYS_FITS + LARGEST_EXPANSION * held or metadata.num_rows > MOST_ROWS + held * ROWS_A_BYTE:
+        raise LayoutError(
+            f"{path} has {held} bytes, but would hold {metadata.num_rows} rows of {unpacked} bytes: refused"
+        )
 
 
 def with_geometry(table: pa.Table, geometries: Sequence[bytes | None]) -> pa.Table:

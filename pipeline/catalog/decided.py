@@ -1,7 +1,11 @@
-"""The tables that are written before a spectral pixel is read: samples, events, rejected, scenes, survey, plan."""
+"""The tables that are written before a spectral pixel is read: samples, events, rejected, scenes, survey, plan.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+What proves to be of no use while it is read joins unreadable.parquet, and the plan is made again from all of them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,13 +15,19 @@ import shapely
 from pipeline import grid
 from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
 from pipeline.catalog.files import StoredShards
-from pipeline.catalog.scenes import SceneWriter
+from pipeline.catalog.scenes import SceneWriter, scenes_over
 from pipeline.catalog.stored import Stored
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place, packed, shards_from
-from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Shard
+from pipeline.plan.replacing import affected_samples
+from pipeline.plan.rows import plan_rows
+from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Shard, Unreadable
 
 TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
+UNREADABLE = "unreadable.parquet"
+
+_FOLDERS = ("all", "train", "val", "test")
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +44,8 @@ class Decided:
     """Where each sample lies, by its id."""
     rejected: tuple[RejectedEvent, ...] = ()
     """Events of the inventory that cannot be used, by id."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """Images that proved to be of no use, ascending; the rows do without them."""
 
     def shards(self, recipe: Recipe) -> Sequence[Shard]:
         """Return every file to write; where the rows are on disk, files are made as they are asked for."""
@@ -43,6 +55,34 @@ class Decided:
         return shards_from(self.rows, files, recipe)
 
 
+def replanned(decided: Decided, unreadable: Iterable[Unreadable], recipe: Recipe) -> Decided:
+    """Return `decided` with the rows that the plan has when `unreadable` is all that proved to be of no use.
+
+    Only samples that lost an image, or had lost one, are planned again; nothing moves to another file or place.
+    """
+    lost = tuple(sorted(set(unreadable)))
+    affected = affected_samples(_once_replaced(decided.rows), lost)
+    names = {name for name in affected if decided.places[name].shard}
+    if not names:
+        return replace(decided, unreadable=lost)
+    samples = [sample for sample in decided.samples if sample.id in names]
+    scores = {(s.sample_id, s.acquisition): s for s in decided.scores if s.sample_id in names}
+    near, kinds = scenes_over(decided.scenes, samples)
+    planned = plan_rows(samples, near, scores, recipe, lost, kinds=kinds)
+    made = {(row.sample_id, row.modality, row.timestep): row for row in planned}
+    rows = tuple(made.get((row.sample_id, row.modality, row.timestep), row) for row in decided.rows)
+    return replace(decided, rows=rows, unreadable=lost)
+
+
+def _once_replaced(rows: Sequence[PlanRow]) -> Sequence[PlanRow]:
+    """Return the rows, or none where a plan on disk tells in one column that nothing in it was ever replaced."""
+    if isinstance(rows, Stored) and not any(
+        read_table(rows.path, ("first_choice",))["first_choice"].unique().to_pylist()
+    ):
+        return ()
+    return rows
+
+
 def write_decided(root: Path, decided: Decided) -> None:
     """Write the six tables, the plan last: a folder with a plan has everything that the plan rests on."""
     write_places(root, decided.samples, decided.places, decided.events, decided.rejected)
@@ -50,6 +90,13 @@ def write_decided(root: Path, decided: Decided) -> None:
         scenes.add(decided.scenes)
         scenes.finish()
     write_table(root / "survey.parquet", to_table(decided.scores, Score))
+    write_replanned(root, decided)
+
+
+def write_replanned(root: Path, decided: Decided) -> None:
+    """Write what proved unreadable, and then the plan, which can be made again from it and the other tables."""
+    if decided.unreadable or (root / UNREADABLE).exists():
+        write_table(root / UNREADABLE, to_table(decided.unreadable, Unreadable))
     write_table(root / "plan.parquet", _plan_table(decided))
 
 
@@ -80,15 +127,32 @@ def read_decided(root: Path) -> Decided:
     events = read_table(root / "events.parquet")
     rejected = read_table(root / "rejected.parquet")
     records = from_table(samples, Sample)
+    places = from_table(samples, Place)
+    for place in places:
+        _require_inside(place, root)
     return Decided(
         samples=tuple(records),
         events=tuple(from_table(_rename(events, "wkb"), Event)),
         scenes=Stored(root / "scenes.parquet", Scene, {"geometry": "footprint"}),
         scores=Stored(root / "survey.parquet", Score),
         rows=Stored(root / "plan.parquet", PlanRow),
-        places={sample.id: place for sample, place in zip(records, from_table(samples, Place), strict=True)},
+        places={sample.id: place for sample, place in zip(records, places, strict=True)},
         rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
+        unreadable=tuple(_read_unreadable(root)),
     )
+
+
+def _read_unreadable(root: Path) -> list[Unreadable]:
+    """Return what proved unreadable: nothing in a dataset whose images all could be read."""
+    path = root / UNREADABLE
+    return from_table(read_table(path), Unreadable) if path.exists() else []
+
+
+def _require_inside(place: Place, root: Path) -> None:
+    """Refuse a place whose file would lie outside the dataset's folder."""
+    is_inside = place.split in _FOLDERS and _FILE_NAME.fullmatch(place.shard)
+    if not is_inside and place.shard:
+        raise LayoutError(f"{root / 'samples.parquet'} names the file {place.split}/{place.shard}, which is no place")
 
 
 def _samples_table(samples: Sequence[Sample], places: Sequence[Place]) -> pa.Table:
@@ -120,4 +184,8 @@ def _plan_table(decided: Decided) -> pa.Table:
 def _rename(table: pa.Table, name: str) -> pa.Table:
     if "geometry" not in table.column_names:
         raise LayoutError("table has no column geometry")
+    try:
+        shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
+    except (shapely.errors.ShapelyError, TypeError) as err:
+        raise LayoutError(f"column geometry holds what is no geometry: {' '.join(str(err).split())}") from err
     return table.rename_columns({"geometry": name})

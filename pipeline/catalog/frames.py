@@ -8,7 +8,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from pipeline.catalog.codec import to_table
-from pipeline.records import MODALITIES, Choice, PatchReport, PlanRow, Shard, ShardReport
+from pipeline.records import Choice, PatchReport, PlanRow, Shard, ShardReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def frames_table(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> pa.
     by_path = {report.path: report for report in reports if report.state == "done"}
     rows: list[FrameRow] = []
     for shard in sorted(shards, key=lambda shard: shard.path):
-        if MODALITIES[shard.modality].product != "LABELS" and shard.path in by_path:
+        if shard.kind.product != "LABELS" and shard.path in by_path:
             rows += sorted(_rows(shard, by_path[shard.path]), key=lambda row: (row.position, row.timestep))
     return to_table(rows, FrameRow)
 

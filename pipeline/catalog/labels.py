@@ -13,7 +13,7 @@ from pipeline.catalog.codec import to_table
 from pipeline.catalog.decided import Decided
 from pipeline.catalog.frames import written_rows
 from pipeline.pixels import rasterize_mask
-from pipeline.records import MODALITIES, Event, Sample, Shard, ShardReport
+from pipeline.records import Event, Sample, Shard, ShardReport, store_order
 
 NOT_THERE = -1
 """Stands for a timestep where no written image is certainly before, or after, the event."""
@@ -102,13 +102,13 @@ def _images(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> dict[str
     found: dict[str, dict[str, list[tuple[datetime, int]]]] = {}
     left_out = REPEATED if any(shard.modality == "S2L2A" for shard in shards) else frozenset()
     for shard in shards:
-        modality = MODALITIES[shard.modality]
+        modality = shard.kind
         if not modality.is_series or modality.product == "LABELS" or modality.name in left_out:
             continue
         held = found.setdefault(shard.modality, {})
         for row, choice in _written(shard, by_path.get(shard.path)):
             held.setdefault(row, []).append(choice)
-    return {name: found[name] for name in MODALITIES if name in found}
+    return {name: found[name] for name in sorted(found, key=store_order)}
 
 
 def _written(shard: Shard, report: ShardReport | None) -> Iterator[tuple[str, tuple[datetime, int]]]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,20 @@ class SceneWriter(TableWriter):
         boxes = np.concatenate(self._boxes) if self._boxes else np.empty((0, 4), np.float32)
         owners = np.concatenate(self._owners) if self._owners else np.empty(0, np.int64)
         return SceneTable(self.path, boxes, owners, self.kinds)
+
+
+def scenes_over(scenes: Iterable[Scene], samples: Sequence[Sample]) -> tuple[list[Scene], list[Scene]]:
+    """Return the scenes whose outlines touch a sample's patch, and one scene for each product and pass direction."""
+    tree = shapely.STRtree(grid.footprints([sample.grid for sample in samples]))
+    near: list[Scene] = []
+    kinds: dict[tuple[str, str, frozenset[str]], Scene] = {}
+    waiting = iter(scenes)
+    while group := list(islice(waiting, GROUP_SCENES)):
+        touching, _ = tree.query(shapely.from_wkb([scene.footprint for scene in group]), predicate="intersects")
+        near += [group[index] for index in np.unique(touching).tolist()]
+        for scene in group:
+            kinds.setdefault((scene.product, scene.orbit_state, frozenset(scene.hrefs)), scene)
+    return near, list(kinds.values())
 
 
 def _boxes_around(samples: Sequence[Sample]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,20 @@ from pipeline.catalog import Ledger, rejected_rows
 from pipeline.cli.cluster import add_cluster, setting_of
 from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
+from pipeline.cli.lock import add_locks
 from pipeline.cli.publish import add_publish
+from pipeline.cli.simulation import add_simulation, simulated_lines
+from pipeline.cli.status import add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
-from pipeline.cluster import Runner, open_runner, worker_needs
+from pipeline.cluster import Runner, open_runner, worker_bound, worker_needs
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
-from pipeline.folder import Existing, Request, check_folder
+from pipeline.folder import Existing, Request, check_folder, read_provenance, read_recipe
+from pipeline.mirror import Mirror, open_mirror
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.report import REASONS, missing_counts, rejected_lines
+from pipeline.report.preview import shown_files
+from pipeline.retry import forget
 from pipeline.search import find
 from pipeline.sources.contract import Forecast, ForecastingSource
 from pipeline.stages import (
@@ -32,10 +39,12 @@ from pipeline.stages import (
     build,
     connect,
     cost_of,
+    fallback_line,
     finish,
     forecast_of,
     load_plan,
     make_plan,
+    shards_of,
     survey,
 )
 
@@ -48,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.WARNING, format="%(levelname)s %(message)s")
     try:
+        _require_folders(options)
         return int(options.call(options))
     except RecipeError as err:
         return _complain(err, EXIT_WRONG_REQUEST)
@@ -61,6 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(err, EXIT_FAILED)
     except KeyboardInterrupt:
         return _complain("stopped; what is built is kept: the same command with --resume goes on", 130)
+
+
+_STORE = re.compile(r"^[a-z][a-z0-9+.-]+:/")
+
+
+def _require_folders(options: argparse.Namespace) -> None:
+    """Refuse the URL of an object store where a command reads or writes a folder of this machine."""
+    for value in vars(options).values():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and _STORE.match(str(path)):
+                raise RecipeError(
+                    f"{str(path).replace(':/', '://', 1)} is an object store, and this command works on folders: copy "
+                    "the dataset to one first (aws s3 sync, rclone); build, plan, lock, rebuild and publish take a URL"
+                )
 
 
 def _complain(problem: object, code: int) -> int:
@@ -79,15 +103,20 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         _add_request(command)
+        if name == "plan":
+            add_simulation(command)
         command.set_defaults(call=call)
     demo = commands.add_parser("demo", help="build a dataset from the embedded archive")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
     add_cluster(demo)
     demo.set_defaults(call=_demo)
+    add_status(commands)
+    add_retry(commands, _retry)
     add_dating(commands, _date)
     add_tools(commands)
     add_export(commands)
     add_publish(commands)
+    add_locks(commands)
     return parser
 
 
@@ -95,7 +124,7 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help=f"name ({', '.join(recipe_names())}) or YAML file")
     command.add_argument("--places", required=True, help="inventory of dated polygons, or points as CSV or Parquet")
     command.add_argument("--source", required=True, help="provider name, or path or URL of a STAC catalogue")
-    command.add_argument("--out", type=Path, help="folder of the dataset [the recipe's name]")
+    command.add_argument("--out", help="folder of the dataset, or URL as s3://bucket/prefix [the recipe's name]")
     add_overrides(command)
     taken = command.add_mutually_exclusive_group()
     taken.add_argument("--resume", action="store_true", help="go on with the same request's dataset in --out")
@@ -103,9 +132,11 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     add_cluster(command)
 
 
-def _request(options: argparse.Namespace) -> Request:
+@contextmanager
+def _opened_request(options: argparse.Namespace) -> Iterator[tuple[Request, Mirror]]:
     recipe = load_recipe(options.recipe, options.overrides)
-    return Request(recipe=recipe, places=options.places, source=options.source, out=options.out or Path(recipe.name))
+    with open_mirror(options.out or recipe.name) as mirror:
+        yield Request(recipe=recipe, places=options.places, source=options.source, out=mirror.folder), mirror
 
 
 def _existing(options: argparse.Namespace) -> Existing:
@@ -113,24 +144,30 @@ def _existing(options: argparse.Namespace) -> Existing:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request = _request(options)
-    with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
-        _make_plan(request, _existing(options), runner)
-    _print_rejected(rejected_rows(load_plan(request.out)))
-    print(f"plan: {request.out / 'plan.parquet'}; build it with the same command, `build` and --resume")
+    with _opened_request(options) as (request, mirror):
+        with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
+            _make_plan(request, _existing(options), runner, mirror)
+        decided = load_plan(request.out)
+        _print_rejected(rejected_rows(decided))
+        if options.simulate:
+            for line in simulated_lines(decided, request.recipe, connect(request), options):
+                _say(line)
+        print(f"plan: {mirror.name}/plan.parquet; build it with the same command, `build` and --resume")
     return 0
 
 
 def _build(options: argparse.Namespace) -> int:
-    request = _request(options)
-    with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
-        _make_plan(request, _existing(options), runner)
-        return _build_plan(request, runner)
+    with (
+        _opened_request(options) as (request, mirror),
+        open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner,
+    ):
+        _make_plan(request, _existing(options), runner, mirror)
+        return _build_plan(request, runner, mirror)
 
 
-def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
+def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mirror) -> None:
     if check_folder(request, existing):
-        print(f"{request.out}: plan found")
+        print(f"{mirror.name}: plan found")
     else:
         source = connect(request)
         _say("search: places and scenes")
@@ -139,39 +176,46 @@ def _make_plan(request: Request, existing: Existing, runner: Runner) -> None:
         with _bar("survey") as progress:
             found, scores = survey(found, request.recipe, source, runner, progress)
         make_plan(request, found, scores, runner)
+        mirror.push()
     decided = load_plan(request.out)
-    _print_cost(cost_of(decided, request.recipe))
+    _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe))
     _print_forecast(forecast_of(decided, request.recipe, connect(request)))
 
 
-def _print_cost(cost: Cost) -> None:
+def _print_cost(cost: Cost, memory: int) -> None:
     left_out = f" ({cost.left_out} left out)" if cost.left_out else ""
     print(
         f"{cost.patches} patches{left_out} in {cost.shards} files; {cost.windows} windows to read, "
-        f"{cost.read_bytes / 1e6:.1f} MB of pixels; {cost.stored_bytes / 1e6:.1f} MB before compression"
+        f"{cost.read_bytes / 1e6:.1f} MB of pixels; {cost.stored_bytes / 1e6:.1f} MB before compression; "
+        f"at most {memory / 1e9:.1f} GB of memory a worker"
     )
 
 
 def _print_forecast(forecast: Forecast | None) -> None:
     if forecast is not None:
         print(
-            f"forecast: {forecast.requests} requests, {forecast.bytes / 1e6:.1f} MB, "
+            f"forecast: at most {forecast.requests} requests, {forecast.bytes / 1e6:.1f} MB, "
             f"about {forecast.compute_hours:.2f} EECU hours at half a second a request"
         )
 
 
-def _build_plan(request: Request, runner: Runner) -> int:
+def _build_plan(request: Request, runner: Runner, mirror: Mirror) -> int:
     decided = load_plan(request.out)
-    options = BuildOptions(root=request.out.resolve(), source=connect(request))
+    options = BuildOptions(root=request.out.resolve(), source=connect(request), store=mirror.store)
     with _bar("build") as progress:
         reports = build(decided, request.recipe, options, runner, progress)
+    if left := fallback_line(reports):
+        print(left)
     if isinstance(options.source, ForecastingSource):
         for line in options.source.usage():
             print(f"used by this process, {line}")
+    decided = load_plan(request.out)
+    mirror.fetch(shown_files(decided, shards_of(decided, request.recipe)) if mirror.store else ())
     ledger = finish(request.out, decided, request.recipe, reports)
+    mirror.push()
     unfinished = [report for report in reports if report.state != "done"]
     written = Counter(row.modality for row in ledger if row.state == "written")
-    print(f"{request.out}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")
+    print(f"{mirror.name}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")
     _print_rejected(ledger)
     for (modality, reason), count in sorted(missing_counts(ledger).items()):
         print(f"missing: {modality} {count} × {reason}: {REASONS.get(reason, 'see ledger.parquet')}")
@@ -181,6 +225,16 @@ def _build_plan(request: Request, runner: Runner) -> int:
             "the same command with --resume goes on"
         )
     return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    out = options.dataset
+    recipe, provenance = read_recipe(out), read_provenance(out)
+    source = options.source or provenance["source"]
+    request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
+    print(forget(out, options.reason, options.sample))
+    with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
+        return _build_plan(request, runner, Mirror(folder=out))
 
 
 def _print_rejected(ledger: Ledger) -> None:
@@ -201,8 +255,9 @@ def _demo(options: argparse.Namespace) -> int:
     request = demo_request(options.out)
     out = request.out
     with open_runner(setting, needs=worker_needs(request.recipe)) as runner:
-        _make_plan(request, "overwrite", runner)
-        code = _build_plan(request, runner)
+        mirror = Mirror(folder=out)
+        _make_plan(request, "overwrite", runner, mirror)
+        code = _build_plan(request, runner, mirror)
     _print_statistics(out)
     shard = min((out / "all" / "S2L2A").glob("*.zarr.zip"))
     print(f"preview: {out / 'preview.png'}\ncard: {out / 'README.md'}\n\nIn Python:")

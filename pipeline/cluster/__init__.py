@@ -13,9 +13,9 @@ from importlib import import_module
 from types import ModuleType
 
 from pipeline.cluster.connect import open_client
-from pipeline.cluster.needs import worker_needs
-from pipeline.cluster.processes import start_processes
-from pipeline.cluster.runners import DaskRunner, LocalRunner, Runner
+from pipeline.cluster.needs import worker_bound, worker_needs
+from pipeline.cluster.processes import check_memory, start_processes
+from pipeline.cluster.runners import DaskRunner, LocalRunner, Runner, limited
 from pipeline.cluster.setting import CLUSTER_PATTERN, ClusterSetting, KubernetesConfig, SlurmConfig
 from pipeline.errors import RecipeError
 
@@ -27,8 +27,10 @@ __all__ = [
     "LocalRunner",
     "Runner",
     "SlurmConfig",
+    "limited",
     "open_cluster",
     "open_runner",
+    "worker_bound",
     "worker_needs",
 ]
 
@@ -47,12 +49,13 @@ def open_runner(setting: ClusterSetting, *, needs: int = 0) -> Iterator[Runner]:
     Raises
     ------
     RecipeError
-        The cluster cannot be had, runs other versions, or its workers have less memory than an item needs.
+        The cluster cannot be had, runs other versions, or workers or this machine have less memory than an item needs.
     PipelineError
         No worker came in time.
     """
     with open_cluster(setting, needs=needs) as opened:
         if not opened.address:
+            check_memory(needs)
             yield LocalRunner()
             return
         with open_client(opened.address, needs=needs) as client:

@@ -1,5 +1,6 @@
 """Connecting to a Dask scheduler that runs, and refusing one that would fail later or give other bytes."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -66,8 +67,20 @@ def _client(address: str, seconds: float) -> Iterator[Client]:
         client = Client(address, timeout=seconds, set_as_default=False)
     except (OSError, ValueError, TypeError) as err:
         raise RecipeError(f"no Dask scheduler answers at {address}; {_advice(address)}") from err
-    with closing(client):
+    with _own_words(), closing(client):
         yield client
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Keep the client from logging tracebacks of what its caller says in one line, such as a lost scheduler."""
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _advice(address: str) -> str:

@@ -3,11 +3,11 @@
 import numpy as np
 
 from pipeline.errors import RecipeError
-from pipeline.records import MODALITIES, Recipe
+from pipeline.records import Recipe
 
-FILE_COPIES = 3.25
-"""Copies of a file's arrays at once while it is written: the arrays, their compressed chunks, the file's entries.
-Measured on values that do not compress: 3.0 (a chunk a patch) to 3.3 (a chunk a time)."""
+FILE_COPIES = {"chunked": 1.25, "published": 1.9}
+"""Copies of a file's arrays at once while it is written: a patch is compressed when it is read, and let go of; where a
+chunk holds a file's patches of one time, it waits for them. Measured on values that do not compress: 1.14 and 1.78."""
 READ_BYTES = 128_000_000
 """What reading takes besides: windows of eight threads, decoded blocks, compiled kernels."""
 PROCESS_BYTES = 400_000_000
@@ -18,13 +18,18 @@ USABLE_SHARE = 0.8
 
 def worker_needs(recipe: Recipe) -> int:
     """Return the memory that building one file takes, for the recipe's largest file [bytes]."""
-    return READ_BYTES + round(FILE_COPIES * max(_array_bytes(recipe, name) for name in recipe.modalities))
+    return READ_BYTES + round(FILE_COPIES[recipe.store] * max(_array_bytes(recipe, name) for name in recipe.modalities))
+
+
+def worker_bound(recipe: Recipe) -> int:
+    """Return the most memory that a worker of one thread takes while it builds the recipe's files [bytes]."""
+    return PROCESS_BYTES + worker_needs(recipe)
 
 
 def _array_bytes(recipe: Recipe, name: str) -> int:
     """Return the size of the arrays of one file, with one byte a pixel for its cloud mask."""
-    pixel = np.dtype(MODALITIES[name].dtype).itemsize * len(recipe.bands_of(name)) + 1
-    return recipe.samples_per_shard * recipe.timesteps_of(name) * recipe.patch_size**2 * pixel
+    pixel = np.dtype(recipe.modality(name).dtype).itemsize * len(recipe.bands_of(name)) + 1
+    return recipe.samples_per_shard * recipe.timesteps_of(name) * recipe.size_of(name) ** 2 * pixel
 
 
 def fitting_threads(needs: int, *, memory: int, at_most: int) -> int:

@@ -10,6 +10,17 @@ from distributed.system import MEMORY_LIMIT
 from pipeline.cluster.needs import check_threads
 
 
+def check_memory(needs: int) -> None:
+    """Refuse to build in this process what its memory, as cgroup and limits have it, does not hold.
+
+    Raises
+    ------
+    RecipeError
+        It is less than `needs` [bytes] and what a process takes before.
+    """
+    check_threads(needs, memory=MEMORY_LIMIT, threads=1)
+
+
 @contextmanager
 def start_processes(workers: int, *, needs: int = 0) -> Iterator[str]:
     """Yield the address of a scheduler on the loopback interface with `workers` processes of one thread each.

@@ -16,10 +16,11 @@ from distributed.comm.core import CommClosedError
 from pipeline.cluster.packing import call_packed, pack, pack_function, unpack
 from pipeline.cluster.permits import share_permits
 from pipeline.errors import PipelineError
-from pipeline.sources.permits import Permits, ProcessPermits
+from pipeline.sources.permits import Limit, LimitedSource, Permits, ProcessPermits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+AnySource = TypeVar("AnySource")
 
 Lost = Callable[[Item, str], Result]
 """Makes the result of an item that killed every worker it was given to, from the item and one line that says so."""
@@ -58,8 +59,16 @@ class Runner(Protocol):
             The scheduler, or every worker, is lost.
         """
 
-    def permits(self, name: str, count: int) -> Permits:
-        """Return `count` permits that every worker of this runner shares under `name`."""
+    def permits(self, limit: Limit) -> Permits:
+        """Return permits of `limit` that every worker of this runner shares."""
+
+
+def limited(source: AnySource, runner: Runner) -> AnySource:
+    """Return `source` with its limits shared by all workers of `runner`."""
+    if not isinstance(source, LimitedSource) or source.limit is None:
+        return source
+    shared: AnySource = source.with_permits(runner.permits(source.limit))
+    return shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +102,9 @@ class LocalRunner:
                 for future in pending:
                     future.cancel()
 
-    def permits(self, name: str, count: int) -> Permits:
+    def permits(self, limit: Limit) -> Permits:
         """See `Runner.permits`."""
-        return ProcessPermits(name, count)
+        return ProcessPermits(limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +136,9 @@ class DaskRunner:
         finally:
             flight.cancel()
 
-    def permits(self, name: str, count: int) -> Permits:
+    def permits(self, limit: Limit) -> Permits:
         """See `Runner.permits`."""
-        return share_permits(self.client, name, count)
+        return share_permits(self.client, limit)
 
     def _result(self, future: DaskFuture[Any], item: Item, lost: Lost[Item, Result] | None) -> Result:
         try:

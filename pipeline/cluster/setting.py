@@ -9,7 +9,7 @@ from dask.utils import parse_bytes
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from pipeline.errors import RecipeError
-from pipeline.records.recipe import Model
+from pipeline.records.model import Model
 
 CLUSTER_PATTERN = r"^(local(:\d+)?|(kubernetes|slurm):.+|\w+://\S+)$"
 """What `ClusterSetting.parse` takes, as a regular expression."""

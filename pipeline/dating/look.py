@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.cluster import Runner
+from pipeline.cluster import Runner, limited
 from pipeline.dating.reading import read_visit, visits_of
 from pipeline.dating.series import Observation
 from pipeline.dating.targets import Grounds, Target
@@ -58,7 +58,7 @@ def look(
     undatable |= {target.row: str(Reason.OUTSIDE_SOURCE) for target in targets if target.row not in reached}
     observations: dict[int, list[Observation]] = {row: [] for row in sorted(reached)}
     unreadable = 0
-    task = partial(read_visit, source=source)
+    task = partial(read_visit, source=limited(source, runner))
     for done, seen in enumerate(runner.run(task, visits, threads=THREADS), start=1):
         for row, observation in seen.observations:
             observations[row].append(observation)

@@ -19,8 +19,8 @@ from pipeline.pixels.ndvi import CLEAR_CLASSES, clear_ndvi, robust_median
 from pipeline.plan.candidates import find_candidates, to_choice
 from pipeline.plan.rows import MASK_BAND
 from pipeline.records import S2_NODATA, AssetRef, Choice, PatchGrid, Sample, Scene
+from pipeline.sources.access import Signer
 from pipeline.sources.reading import WindowReader, open_reader
-from pipeline.sources.window import Signer
 
 BANDS = ("B04", "B08")
 """Red and near infrared."""

@@ -7,21 +7,32 @@ The names of v1.1 (`bands`, `cloud_mask`, `center_lat`, `center_lon`, `crs`, `fi
 import hashlib
 import json
 import os
+import secrets
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import xarray as xr
 import zarr
-from numcodecs import Blosc, blosc
 from numpy.typing import NDArray
 from zarr.core.buffer import Buffer
-from zarr.storage import MemoryStore, ZipStore
+from zarr.storage import MemoryStore
 
 from pipeline.errors import LayoutError
+from pipeline.layouts.containers import ShardStore
+from pipeline.layouts.encoding import (
+    BANDS,
+    CLOUD_MASK,
+    CODECS,
+    EncodedPixels,
+    PixelShape,
+    Store,
+    open_encoder,
+)
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time stamp of every zip entry: the earliest that the format knows."""
@@ -31,21 +42,10 @@ TIME_ATTRIBUTES = {"units": "nanoseconds since 1970-01-01", "calendar": "prolept
 NO_TIME = np.datetime64("NaT", "ns")
 
 
-Store = Literal["chunked", "published"]
-"""One patch and time per chunk under zstd 3 bitshuffle, or as the published files: all patches of a time, lz4 5."""
-
-CODECS: Mapping[Store, Blosc] = {
-    "chunked": Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE, blocksize=0),
-    "published": Blosc(cname="lz4", clevel=5, shuffle=Blosc.SHUFFLE, blocksize=0),
-}
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ShardContent:
-    """Everything that one shard file of one modality holds."""
+class ShardLabels:
+    """Everything that one shard file of one modality holds beside pixels."""
 
-    bands: NDArray[Any]
-    """(sample, time, band, y, x) in the modality's dtype."""
     band_names: tuple[str, ...]
     sample_ids: tuple[str, ...]
     file_ids: NDArray[np.str_]
@@ -62,28 +62,50 @@ class ShardContent:
     """(sample, x) pixel centres [m]."""
     northings: NDArray[np.float64]
     """(sample, y) pixel centres [m], falling."""
-    cloud_mask: NDArray[np.uint8] | None = None
-    """(sample, time, y, x) classes 0-6; Sentinel-2 modalities only."""
     band_attributes: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of `bands`: unit, no data, offset, resampling."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Attributes of the group."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShardContent(ShardLabels):
+    """Everything that one shard file of one modality holds."""
+
+    bands: NDArray[Any]
+    """(sample, time, band, y, x) in the modality's dtype."""
+    cloud_mask: NDArray[np.uint8] | None = None
+    """(sample, time, y, x) classes 0-6; Sentinel-2 modalities only."""
     store: Store = "chunked"
 
 
 def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
-    """Write `content` to `path` in one step: nothing is there until the file is whole.
+    """Write a shard whose pixels are all at hand; as `write_encoded`."""
+    samples, times, bands, height, width = content.bands.shape
+    shape = PixelShape(
+        samples=samples, times=times, bands=bands, height=height, width=width, dtype=content.bands.dtype, fill=0,
+        has_cloud_mask=content.cloud_mask is not None, store=content.store,
+    )  # fmt: skip
+    with open_encoder(shape) as encoder:
+        for at in product(range(samples), range(times)):
+            mask = None if content.cloud_mask is None else content.cloud_mask[at]
+            encoder.put(*at, content.bands[at], mask)
+        return write_encoded(path, content, encoder.finish())
+
+
+def write_encoded(path: Path, labels: ShardLabels, pixels: EncodedPixels) -> tuple[str, int]:
+    """Write one file in one step: nothing is there until it is whole.
 
     Returns
     -------
     SHA-256 (hexadecimal) and size [bytes] of the file.
     """
-    entries = _encode(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Somebody else may write the same file: a worker whose driver was killed, on another machine.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as raw:
-            write_zip(raw, entries)
+            dump_encoded(raw, labels, pixels)
             raw.flush()
             os.fsync(raw.fileno())
         digest, size = file_digest(temporary), temporary.stat().st_size
@@ -93,20 +115,25 @@ def write_shard(path: Path, content: ShardContent) -> tuple[str, int]:
     return digest, size
 
 
+def dump_encoded(raw: BinaryIO, labels: ShardLabels, pixels: EncodedPixels) -> None:
+    """Write the same bytes to an open file."""
+    write_zip(raw, _entries(labels, pixels))
+
+
 def open_shard(path: str | Path) -> xr.Dataset:
     """Open a `.zarr.zip` shard of the SSL4EO-S12 v1.1 layout, ours or a published one, lazily.
 
     Raises
     ------
     LayoutError
-        The file does not exist, is not a whole zip, or holds no Zarr group.
+        The file does not exist, is not a whole zip, holds no Zarr group, or would expand beyond any use.
     """
     target = Path(path)
     if not target.is_file():
         raise LayoutError(f"{path} does not exist")
-    store = ZipStore(target, mode="r")
+    store = ShardStore(target)
     try:
-        dataset: xr.Dataset = xr.open_zarr(store, chunks=None)
+        dataset: xr.Dataset = xr.open_zarr(store, chunks=None, zarr_format=2)
     except (zipfile.BadZipFile, OSError, KeyError, TypeError, ValueError) as err:
         problem = " ".join(str(err).split())
         raise LayoutError(f"{path} is not a whole .zarr.zip: {problem}") from err
@@ -120,16 +147,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(raw, "sha256").hexdigest()
 
 
-def _encode(content: ShardContent) -> dict[str, bytes]:
-    # Blosc's threads store blocks in the order that they finish: the bytes would differ from run to run.
-    blosc.use_threads = False
+def _entries(labels: ShardLabels, pixels: EncodedPixels) -> dict[str, bytes]:
     held: dict[str, Buffer] = {}
-    group = zarr.create_group(MemoryStore(held), zarr_format=2, attributes=dict(content.attributes))
-    for name, variable in sorted(_variables(content).items()):
-        _write_array(group, name, variable, content.store)
+    group = zarr.create_group(MemoryStore(held), zarr_format=2, attributes=dict(labels.attributes))
+    for name, variable in sorted(_variables(labels, pixels.shape).items()):
+        _write_array(group, name, variable, pixels.shape)
     zarr.consolidate_metadata(group.store, zarr_format=2)
-    entries = {key: held[key].to_bytes() for key in sorted(held)}
-    return {key: _canonical_json(value) if key.rsplit("/")[-1][0] == "." else value for key, value in entries.items()}
+    entries = {key: held[key].to_bytes() for key in held}
+    texts = {key: _canonical_json(value) for key, value in entries.items() if key.rsplit("/")[-1][0] == "."}
+    return {**entries, **texts, **pixels.chunks}
 
 
 def _canonical_json(text: bytes) -> bytes:
@@ -139,33 +165,34 @@ def _canonical_json(text: bytes) -> bytes:
 class _Variable(NamedTuple):
     dims: tuple[str, ...]
     values: NDArray[Any]
+    """Of pixels only shape and dtype count: their chunks are there already."""
     attributes: dict[str, Any]
 
 
-def _variables(content: ShardContent) -> dict[str, _Variable]:
-    samples, times, _, height, width = content.bands.shape
-    sample_ids = np.array(content.sample_ids, dtype=np.str_)
-    steps = np.arange(times, dtype=np.int64)
-    frame_ids = [[f"{sample}_{step}" for step in steps] for sample in content.sample_ids]
+def _variables(labels: ShardLabels, shape: PixelShape) -> dict[str, _Variable]:
+    sample_ids = np.array(labels.sample_ids, dtype=np.str_)
+    steps = np.arange(shape.times, dtype=np.int64)
+    frame_ids = [[f"{sample}_{step}" for step in steps] for sample in labels.sample_ids]
     series = ("sample", "time")
+    pixels = {name: np.broadcast_to(dtype.type(0), size) for name, (size, dtype) in shape.arrays.items()}
     plain: dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]] = {
-        "bands": ((*series, "band", "y", "x"), content.bands, dict(content.band_attributes)),
-        "band": (("band",), np.array(content.band_names, dtype=np.str_), {}),
+        "bands": ((*series, "band", "y", "x"), pixels[BANDS], dict(labels.band_attributes)),
+        "band": (("band",), np.array(labels.band_names, dtype=np.str_), {}),
         "sample": (("sample",), sample_ids, {}),
         "time": (("time",), steps, {}),
-        "x": (("x",), np.arange(width, dtype=np.int64), {}),
-        "y": (("y",), np.arange(height, dtype=np.int64), {}),
-        "center_lat": (("sample",), content.lat, {}),
-        "center_lon": (("sample",), content.lon, {}),
-        "crs": (("sample",), content.epsg, {}),
-        "file_id": (series, content.file_ids, {}),
-        "sample_id": (series, np.array(frame_ids, dtype=np.str_).reshape(samples, times), {}),
-        "time_": (series, content.times.astype("datetime64[ns]").astype(np.int64), dict(TIME_ATTRIBUTES)),
-        "x_": (("sample", "x"), content.eastings, {}),
-        "y_": (("sample", "y"), content.northings, {}),
+        "x": (("x",), np.arange(shape.width, dtype=np.int64), {}),
+        "y": (("y",), np.arange(shape.height, dtype=np.int64), {}),
+        "center_lat": (("sample",), labels.lat, {}),
+        "center_lon": (("sample",), labels.lon, {}),
+        "crs": (("sample",), labels.epsg, {}),
+        "file_id": (series, labels.file_ids, {}),
+        "sample_id": (series, np.array(frame_ids, dtype=np.str_).reshape(shape.samples, shape.times), {}),
+        "time_": (series, labels.times.astype("datetime64[ns]").astype(np.int64), dict(TIME_ATTRIBUTES)),
+        "x_": (("sample", "x"), labels.eastings, {}),
+        "y_": (("sample", "y"), labels.northings, {}),
     }
-    if content.cloud_mask is not None:
-        plain["cloud_mask"] = ((*series, "y", "x"), content.cloud_mask, dict(CLOUD_MASK_ATTRIBUTES))
+    if CLOUD_MASK in pixels:
+        plain["cloud_mask"] = ((*series, "y", "x"), pixels[CLOUD_MASK], dict(CLOUD_MASK_ATTRIBUTES))
     return {name: _Variable(*parts) for name, parts in plain.items()}
 
 
@@ -175,27 +202,23 @@ CLOUD_MASK_ATTRIBUTES = {
 }
 
 
-def _chunks(name: str, values: NDArray[Any], store: Store) -> tuple[int, ...]:
-    if name not in {"bands", "cloud_mask"}:
-        return values.shape
-    return (values.shape[0] if store == "published" else 1, 1, *values.shape[2:])
-
-
-def _write_array(group: zarr.Group, name: str, variable: _Variable, store: Store) -> None:
+def _write_array(group: zarr.Group, name: str, variable: _Variable, shape: PixelShape) -> None:
     values = variable.values
+    is_pixels = name in shape.arrays
     array = group.create_array(
         name,
         shape=values.shape,
         dtype=values.dtype,
-        chunks=_chunks(name, values, store),
-        compressors=CODECS[store],
+        chunks=(shape.rows, 1, *values.shape[2:]) if is_pixels else values.shape,
+        compressors=CODECS[shape.store],
         fill_value=np.nan if values.dtype.kind == "f" else None,
         order="C",
         attributes={**variable.attributes, "_ARRAY_DIMENSIONS": list(variable.dims)},
         # A chunk that is left out reads as uninitialised memory under zarr 2 where the fill value is null.
         config={"write_empty_chunks": True},
     )
-    array[...] = values
+    if not is_pixels:
+        array[...] = values
 
 
 def write_zip(target: Path | BinaryIO, entries: Mapping[str, bytes]) -> None:

@@ -8,7 +8,7 @@ from pipeline.pixels.classification import (
     cloud_mask_from_scl,
 )
 from pipeline.pixels.labels import rasterize_fraction, rasterize_mask, rasterize_states
-from pipeline.pixels.moments import moments_of
+from pipeline.pixels.moments import frame_moments, merged_moments, moments_of
 from pipeline.pixels.reflectance import apply_offset
 from pipeline.pixels.sar import power_to_db
 
@@ -19,6 +19,8 @@ __all__ = [
     "apply_offset",
     "class_shares",
     "cloud_mask_from_scl",
+    "frame_moments",
+    "merged_moments",
     "moments_of",
     "power_to_db",
     "rasterize_fraction",

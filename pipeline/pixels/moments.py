@@ -5,6 +5,8 @@ Golub and LeVeque (1983), Algorithms for computing the sample variance, equation
 """
 
 import math
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,16 @@ _INT32_MAX, _INT32_MIN = np.int32(2**31 - 1), np.int32(-(2**31))
 _LANES = 256
 """Partial sums that run side by side. Their order is fixed here, not by the width of a machine's vectors, so the
 result is the same everywhere and the loop still vectorises; they are few enough to stay in the fastest cache."""
+_ROWS = 8
+"""Values that each partial sum takes in, one after the other, before it is stored."""
+_STEP = _LANES * _ROWS
+
+_HALF_MAGNITUDE, _HALF_SIGN, _HALF_INFINITY = np.uint32(0x7FFF), np.uint32(0x8000), np.uint32(0x7C00)
+_MANTISSA_SHIFT, _SIGN_SHIFT = np.uint32(13), np.uint32(16)
+_SPECIAL = np.uint32(0x7F800000)
+"""Exponent of infinity and NaN as float32."""
+_REBIASED = np.float32(2.0**112)
+"""Factor between the exponents' biases of float16 and float32."""
 
 
 @njit(nogil=True, cache=True)
@@ -56,20 +68,41 @@ def _sum_lanes(lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _is_valid(value, nodata):  # type: ignore[no-untyped-def]
+    # False for NaN alone, like isnan, with which a loop does not vectorise.
+    return (value == value) & (value != nodata)  # noqa: PLR0124
+
+
+@njit(nogil=True, cache=True)
+def _counted(value, nodata, sums):  # type: ignore[no-untyped-def]
+    count, total, low, high = sums
+    is_valid = _is_valid(value, nodata)
+    return (
+        count + is_valid,
+        total + (value if is_valid else 0.0),
+        value if is_valid & (value < low) else low,
+        value if is_valid & (value > high) else high,
+    )
+
+
+@njit(nogil=True, cache=True)
 def _sum_in_lanes(values, nodata):  # type: ignore[no-untyped-def]
     counts = np.zeros(_LANES, np.int64)
     totals = np.zeros(_LANES)
     smallest = np.full(_LANES, np.inf)
     largest = np.full(_LANES, -np.inf)
-    for start in range(0, values.size, _LANES):
-        for lane in range(min(_LANES, values.size - start)):
-            value = np.float64(values[start + lane])
-            # False for NaN alone, like isnan, with which the loop does not vectorise.
-            is_valid = (value == value) & (value != nodata)  # noqa: PLR0124
-            counts[lane] += is_valid
-            totals[lane] += value if is_valid else 0.0
-            smallest[lane] = value if is_valid & (value < smallest[lane]) else smallest[lane]
-            largest[lane] = value if is_valid & (value > largest[lane]) else largest[lane]
+    whole = values.size // _STEP * _STEP
+    for start in range(0, whole, _STEP):
+        for lane in range(_LANES):
+            sums = counts[lane], totals[lane], smallest[lane], largest[lane]
+            for row in range(_ROWS):
+                sums = _counted(np.float64(values[start + row * _LANES + lane]), nodata, sums)
+            counts[lane], totals[lane], smallest[lane], largest[lane] = sums
+    for i in range(whole, values.size):
+        lane = i % _LANES
+        sums = counts[lane], totals[lane], smallest[lane], largest[lane]
+        sums = _counted(np.float64(values[i]), nodata, sums)
+        counts[lane], totals[lane], smallest[lane], largest[lane] = sums
     return counts.sum(), _sum_lanes(totals), smallest.min(), largest.max()
 
 
@@ -77,14 +110,35 @@ def _sum_in_lanes(values, nodata):  # type: ignore[no-untyped-def]
 def _sum_deviations_in_lanes(values, nodata, mean):  # type: ignore[no-untyped-def]
     deviations = np.zeros(_LANES)
     squares = np.zeros(_LANES)
-    for start in range(0, values.size, _LANES):
-        for lane in range(min(_LANES, values.size - start)):
-            value = np.float64(values[start + lane])
-            is_valid = (value == value) & (value != nodata)  # noqa: PLR0124
-            deviation = (value if is_valid else mean) - mean
-            deviations[lane] += deviation
-            squares[lane] += deviation * deviation
+    whole = values.size // _STEP * _STEP
+    for start in range(0, whole, _STEP):
+        for lane in range(_LANES):
+            total, square = deviations[lane], squares[lane]
+            for row in range(_ROWS):
+                value = np.float64(values[start + row * _LANES + lane])
+                deviation = (value if _is_valid(value, nodata) else mean) - mean
+                total += deviation
+                square += deviation * deviation
+            deviations[lane], squares[lane] = total, square
+    for i in range(whole, values.size):
+        value = np.float64(values[i])
+        deviation = (value if _is_valid(value, nodata) else mean) - mean
+        deviations[i % _LANES] += deviation
+        squares[i % _LANES] += deviation * deviation
     return _sum_lanes(deviations), _sum_lanes(squares)
+
+
+# NumPy's own conversion takes longer than the sums.
+@njit(nogil=True, cache=True)
+def _widen(halves, out):  # type: ignore[no-untyped-def]
+    for i in range(halves.size):
+        half = np.uint32(halves[i])
+        magnitude = np.uint32(half & _HALF_MAGNITUDE)
+        shifted = np.uint32(magnitude << _MANTISSA_SHIFT)
+        number = np.float32(shifted.view(np.float32) * _REBIASED).view(np.uint32)
+        number = np.uint32(shifted | _SPECIAL) if magnitude >= _HALF_INFINITY else number
+        signed = np.uint32(number | np.uint32(np.uint32(half & _HALF_SIGN) << _SIGN_SHIFT))
+        out[i] = signed.view(np.float32)
 
 
 def moments_of(values: NDArray[Any], *, nodata: float | None) -> Moments:
@@ -118,6 +172,19 @@ def moments_of(values: NDArray[Any], *, nodata: float | None) -> Moments:
     return _floating_moments(values, nodata)
 
 
+def merged_moments(frames: Iterable[Sequence[Moments]]) -> tuple[Moments, ...]:
+    """Return the moments of every band of a series of images, each given by those of its bands.
+
+    The same images in another order may differ by rounding: a file's are added in their order in the file.
+    """
+    return tuple(reduce(Moments.merge, band, Moments()) for band in zip(*frames, strict=True))
+
+
+def frame_moments(frame: NDArray[Any], *, nodata: float | None) -> tuple[Moments, ...]:
+    """Return the moments of each band of one image (band, y, x); see `moments_of`."""
+    return tuple(moments_of(band, nodata=nodata) for band in frame)
+
+
 def _integer_moments(values: NDArray[Any], nodata: float | None) -> Moments:
     native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     sums = _sum_exactly(native.reshape(-1), _integer_nodata(values.dtype, nodata))
@@ -141,7 +208,7 @@ def _integer_nodata(dtype: np.dtype[Any], nodata: float | None) -> int:
 
 
 def _floating_moments(values: NDArray[Any], nodata: float | None) -> Moments:
-    flat = np.ascontiguousarray(values, np.result_type(values.dtype, np.float32)).reshape(-1)
+    flat = _as_floats(values)
     marker = _floating_nodata(values.dtype, nodata)
     count, total, smallest, largest = _sum_in_lanes(flat, marker)
     if not count:
@@ -151,6 +218,16 @@ def _floating_moments(values: NDArray[Any], nodata: float | None) -> Moments:
         excess, squares = _sum_deviations_in_lanes(flat, marker, mean)
         mean, m2 = mean + excess / count, squares - excess * excess / count
     return Moments(count=int(count), mean=float(mean), m2=float(m2), minimum=float(smallest), maximum=float(largest))
+
+
+def _as_floats(values: NDArray[Any]) -> NDArray[Any]:
+    """Return `values` flat, as float32 or float64 of this machine's byte order."""
+    if values.dtype.kind != "f" or values.dtype.itemsize != 2:
+        return np.ascontiguousarray(values, np.result_type(values.dtype, np.float32)).reshape(-1)
+    halves = np.ascontiguousarray(values, np.float16).reshape(-1)
+    floats = np.empty(halves.size, np.float32)
+    _widen(halves.view(np.uint16), floats)
+    return floats
 
 
 def _floating_nodata(dtype: np.dtype[Any], nodata: float | None) -> float:

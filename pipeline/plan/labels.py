@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.records import MODALITIES, Choice, Modality, PlanRow, Reason, Sample
+from pipeline.records import Choice, Modality, PlanRow, Reason, Sample
 
 
-def label_rows(sample: Sample, modality: Modality, imagery: Sequence[PlanRow]) -> list[PlanRow]:
+def label_rows(sample: Sample, modality: Modality, series: Sequence[PlanRow]) -> list[PlanRow]:
     """Return the rows of one label modality of one sample.
 
     A series of masks has the time axis of the sample's Sentinel-2 images: a mask is there where an image is planned, at
@@ -19,18 +19,17 @@ def label_rows(sample: Sample, modality: Modality, imagery: Sequence[PlanRow]) -
         One that has no date has no labels either.
     modality : Modality
         Of product LABELS.
-    imagery : sequence of PlanRow
-        The sample's rows of all other modalities, in the order of the recipe and of time.
+    series : sequence of PlanRow
+        The sample's rows of all series of images, in the order of the recipe and of time.
     """
     if modality.is_series:
-        return [_frame_row(sample, modality, row) for row in _followed(imagery)]
+        return [_frame_row(sample, modality, row) for row in _followed(series)]
     choice = Choice(acquisition="labels", acquired=sample.date, file_id="", assets=()) if sample.date else None
     reason = "" if choice else str(Reason.NO_COVERAGE)
     return [PlanRow(sample_id=sample.id, modality=modality.name, timestep=0, choice=choice, reason=reason)]
 
 
-def _followed(imagery: Sequence[PlanRow]) -> list[PlanRow]:
-    series = [row for row in imagery if MODALITIES[row.modality].is_series]
+def _followed(series: Sequence[PlanRow]) -> list[PlanRow]:
     names = [row.modality for row in series]
     followed = "S2L2A" if "S2L2A" in names else next(iter(names), "")
     return [row for row in series if row.modality == followed]

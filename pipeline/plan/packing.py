@@ -115,9 +115,10 @@ def shards_from(rows: Iterable[PlanRow], packed: Packed, recipe: Recipe) -> list
             split=packed.places[packed.files[name][0].id].split,
             modality=modality,
             bands=recipe.bands_of(modality),
-            samples=tuple(_shard_sample(sample, packed.events) for sample in packed.files[name]),
+            samples=tuple(_shard_sample(sample, packed.events, modality, recipe) for sample in packed.files[name]),
             rows=tuple(file_rows),
             timesteps=recipe.timesteps_of(modality),
+            own=recipe.own_modalities[modality].modality(modality) if modality in recipe.own_modalities else None,
         )
         for (name, modality), file_rows in sorted(by_file.items())
     ]
@@ -131,10 +132,13 @@ def _lean(row: PlanRow, shared: dict[AssetRef, AssetRef]) -> PlanRow:
     return replace(row, choice=choice, alternates=())
 
 
-def _shard_sample(sample: Sample, events: Mapping[str, Event]) -> ShardSample:
+def _shard_sample(sample: Sample, events: Mapping[str, Event], modality: str, recipe: Recipe) -> ShardSample:
+    grid = sample.grid
+    if modality in recipe.own_modalities:
+        grid = replace(grid, size=recipe.size_of(modality), resolution=recipe.resolution_of(modality))
     return ShardSample(
         id=sample.id,
-        grid=sample.grid,
+        grid=grid,
         lon=sample.lon,
         lat=sample.lat,
         date=sample.date,

@@ -57,6 +57,14 @@ def radar_series(sample: Sample, candidates: Sequence[Candidate], scores: Scores
     return _told(series, sample, candidates, scores)
 
 
+def own_series(sample: Sample, images: Sequence[Image], candidates: Sequence[Candidate], recipe: Recipe) -> Series:
+    """Choose the images of a modality of the recipe's own for a dated sample: those with a finite `bad` are usable."""
+    if recipe.series.policy == "compat":
+        usable = [replace(image, bad=0.0) for image in images if math.isfinite(image.bad)]
+        return _compat(usable, candidates, sample, recipe)
+    return select_series(images, _request(sample, recipe, 1.0, Reason.TOO_CLOUDY))
+
+
 def hidden_share(sample: Sample, candidate: Candidate, scores: Scores, recipe: Recipe) -> float:
     """Return the share of the patch where the ground is not seen [1]; infinite where the image cannot be used."""
     score = _readable(sample, candidate, scores)

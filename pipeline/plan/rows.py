@@ -8,6 +8,7 @@ from itertools import chain
 from pipeline.plan.candidates import (
     WHOLE,
     Candidate,
+    Windows,
     find_candidates,
     level1c_choice,
     partnered,
@@ -15,16 +16,22 @@ from pipeline.plan.candidates import (
     to_choice,
 )
 from pipeline.plan.labels import label_rows
-from pipeline.plan.policies import Scores, hidden_share, optical_series, radar_series, told_reason
+from pipeline.plan.own import clear_candidates, own_images, own_windows
+from pipeline.plan.policies import Scores, hidden_share, optical_series, own_series, radar_series, told_reason
+from pipeline.plan.replacing import Lost, lost_images, stand_ins
 from pipeline.plan.request import Image
-from pipeline.plan.seasons import select_seasons
+from pipeline.plan.seasons import SeasonalSeries, select_seasons
 from pipeline.plan.windows import Interval, season_windows, widened, windows_of
-from pipeline.records import Choice, Modality, PlanRow, Product, Reason, Recipe, Sample, Scene
+from pipeline.records import Choice, Modality, OwnModality, PlanRow, Product, Reason, Recipe, Sample, Scene, Unreadable
+from pipeline.records.recipe import Seasons
 
 Offer = Mapping[str, tuple[Candidate, ...]]
 """Candidates by sample id, oldest first."""
 
 MASK_BAND = "SCL"
+
+UNDATED: tuple[Product, ...] = ("DEM", "LULC")
+"""Products whose scenes may be of any date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,45 +44,90 @@ class Frame:
     is_padding: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offered:
+    """What could serve one sample, oldest first."""
+
+    optical: Sequence[Candidate]
+    imagery: Mapping[str, Sequence[Candidate] | None]
+    """By modality; None where the source has no scene at all of what the modality asks for."""
+
+    def without(self, lost: Lost, recipe: Recipe) -> "_Offered":
+        """Return what is left when images are of no use."""
+        imagery = {
+            name: None if offer is None else _sound(offer, lost, recipe.modality(name).product)
+            for name, offer in self.imagery.items()
+        }
+        return _Offered(optical=_sound(self.optical, lost, "S2L2A"), imagery=imagery)
+
+
+def _sound(candidates: Sequence[Candidate], lost: Lost, product: Product) -> list[Candidate]:
+    gone = lost.get(product, {})
+    return [candidate for candidate in candidates if candidate.acquisition not in gone]
+
+
 def plan_rows(
     samples: Sequence[Sample],
     scenes: Sequence[Scene],
     scores: Scores,
     recipe: Recipe,
+    unreadable: Sequence[Unreadable] = (),
     *,
     kinds: Sequence[Scene] | None = None,
 ) -> list[PlanRow]:
     """Decide every (sample, modality, timestep), in the order of samples, recipe and time.
 
     A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows: none among `kinds`,
-    where `scenes` are only those near the samples.
+    where `scenes` are only those near the samples. What is `unreadable` is not chosen: the next best image stands in,
+    the row says for which one, and where none is left it is missing for the lost image's reason. A Sentinel-2 image
+    that one level lacks serves no other level either.
     """
     offers = _offers(samples, scenes, recipe)
     for modality in recipe.wanted:
         if modality.product == "S1" and not _serving(modality, scenes if kinds is None else kinds, recipe):
             offers[modality.name] = None
     optical = next((offers[m.name] for m in recipe.wanted if m.product == "S2L2A"), None) or {}
+    lost = lost_images(unreadable)
     rows: list[PlanRow] = []
     for sample in samples:
-        level1c = offers.get("S2L1C")
-        frames = _optical_frames(sample, optical.get(sample.id, ()), level1c, scores, recipe)
-        imagery = {
-            modality.name: _rows(_Task(sample, modality, recipe, scores), frames, offers[modality.name])
-            for modality in recipe.wanted
-            if modality.product != "LABELS"
-        }
-        held = list(chain.from_iterable(imagery.values()))
+        offered = _Offered(
+            optical=optical.get(sample.id, ()),
+            imagery={name: None if offer is None else offer[sample.id] for name, offer in offers.items()},
+        )
+        imagery = _imagery(sample, offered, scores, recipe)
+        if sample.id in lost:
+            left = _imagery(sample, offered.without(lost[sample.id], recipe), scores, recipe)
+            imagery = {name: stand_ins(first, left[name], lost[sample.id]) for name, first in imagery.items()}
+        held = list(chain.from_iterable(imagery[m.name] for m in recipe.wanted if m.is_series and m.name in imagery))
         for modality in recipe.wanted:
             rows += imagery[modality.name] if modality.name in imagery else label_rows(sample, modality, held)
     return rows
 
 
+def _imagery(sample: Sample, offered: _Offered, scores: Scores, recipe: Recipe) -> dict[str, list[PlanRow]]:
+    """Return the rows of one sample by modality, labels apart."""
+    frames = _optical_frames(sample, offered.optical, offered.imagery.get("S2L1C"), scores, recipe)
+    return {
+        modality.name: _rows(_Task(sample, modality, recipe, scores), frames, offered.imagery[modality.name])
+        for modality in recipe.wanted
+        if modality.product != "LABELS"
+    }
+
+
 def needed_bands(product: Product, recipe: Recipe) -> tuple[str, ...]:
     """Return every band that a scene of `product` must have: modalities of one product share their acquisitions."""
     bands = [band for m in recipe.wanted if m.product == product for band in recipe.bands_of(m.name)]
-    if bands and product == "S2L2A":
-        bands.append(MASK_BAND)
-    return tuple(dict.fromkeys(bands))
+    if bands:
+        bands.append(mask_band(product, recipe))
+    return tuple(dict.fromkeys(band for band in bands if band))
+
+
+def mask_band(product: Product, recipe: Recipe) -> str:
+    """Return the band of `product` that says where its scenes are of use; empty where there is none."""
+    own = recipe.own_modalities.get(product)
+    if own is not None:
+        return own.mask.band if own.mask else ""
+    return MASK_BAND if product == "S2L2A" else ""
 
 
 def optical_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> Offer:
@@ -95,6 +147,17 @@ def radar_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Reci
     return {name: tuple(candidates.values()) for name, candidates in found.items()}
 
 
+def windows_for(product: Product, recipe: Recipe) -> Windows | None:
+    """Return what says when scenes of `product` may be from, for each sample; None where any date will do."""
+    own = recipe.own_modalities.get(product)
+    if own is not None:
+        return None if own.is_undated else lambda sample: own_windows(sample, own, recipe)
+    if product in UNDATED:
+        return None
+    within = radar_windows if product == "S1" else windows_of
+    return lambda sample: within(sample, recipe)
+
+
 def radar_windows(sample: Sample, recipe: Recipe) -> tuple[Interval, ...]:
     """Return when radar of a sample may be from: seasons are widened by the largest gap of a pair."""
     intervals = windows_of(sample, recipe)
@@ -108,6 +171,17 @@ class _Task:
     recipe: Recipe
     scores: Scores
 
+    @property
+    def own(self) -> OwnModality | None:
+        """What the recipe says of the modality, where it is the recipe's own."""
+        return self.recipe.own_modalities.get(self.modality.name)
+
+    @property
+    def max_gap(self) -> timedelta:
+        """Largest difference in time to the optical image of a pair."""
+        days = self.own.max_gap if self.own else None
+        return timedelta(days=self.recipe.pairing.max_gap if days is None else days)
+
     def row(self, step: int, choice: Choice | None, reason: str, alternates: Sequence[Choice] = ()) -> PlanRow:
         return PlanRow(
             sample_id=self.sample.id,
@@ -120,7 +194,7 @@ class _Task:
 
     def choice(self, candidate: Candidate) -> Choice:
         bands = self.recipe.bands_of(self.modality.name)
-        mask = MASK_BAND if self.modality.product == "S2L2A" else ""
+        mask = mask_band(self.modality.product, self.recipe)
         return to_choice(candidate, bands, self.scores.get((self.sample.id, candidate.acquisition)), mask=mask)
 
 
@@ -147,22 +221,21 @@ def _serving(modality: Modality, scenes: Sequence[Scene], recipe: Recipe) -> lis
 
 
 def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, modality: Modality) -> Offer:
-    serving = _serving(modality, scenes, recipe)
-    if not modality.is_series:
-        return find_candidates(samples, serving, None)
-    within = radar_windows if modality.product == "S1" else windows_of
-    return find_candidates(samples, serving, lambda sample: within(sample, recipe))
+    return find_candidates(samples, _serving(modality, scenes, recipe), windows_for(modality.product, recipe))
 
 
-def _rows(task: _Task, frames: Sequence[Frame], offer: Offer | None) -> list[PlanRow]:
-    if offer is None:
+def _rows(task: _Task, frames: Sequence[Frame], candidates: Sequence[Candidate] | None) -> list[PlanRow]:
+    if candidates is None:
         return []
-    candidates = offer[task.sample.id]
+    if task.own is not None and task.own.time == "series":
+        return _own_series_rows(task, task.own, candidates)
+    if task.own is not None:
+        candidates = clear_candidates(candidates, task.own)
     if not task.modality.is_series:
         return [_static_row(task, candidates)]
     if task.modality.product == "S1" and task.recipe.seasons is None:
         return _radar_series_rows(task, candidates)
-    row = _ROWS[task.modality.product]
+    row = _ROWS.get(task.modality.product, _paired_row)
     return [row(task, step, frame, candidates) for step, frame in enumerate(frames)]
 
 
@@ -177,7 +250,7 @@ def _static_row(task: _Task, candidates: Sequence[Candidate]) -> PlanRow:
     return task.row(0, task.choice(best) if best else None, Reason.NO_COVERAGE)
 
 
-def _own_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:  # noqa: ARG001
+def _chosen_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:  # noqa: ARG001
     choice = task.choice(frame.candidate) if frame.candidate else None
     spare = frame.alternates[: task.recipe.alternates]
     row = task.row(step, choice, frame.reason, [task.choice(candidate) for candidate in spare])
@@ -201,40 +274,50 @@ def _paired_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candi
     if frame.candidate is None:
         return task.row(step, None, frame.reason)
     moment = frame.candidate.acquired
-    gap = timedelta(days=task.recipe.pairing.max_gap)
-    near = [c for c in candidates if c.reach >= WHOLE and abs(c.acquired - moment) <= gap]
+    near = [c for c in candidates if c.reach >= WHOLE and abs(c.acquired - moment) <= task.max_gap]
     near.sort(key=lambda c: (abs(c.acquired - moment), c.acquired, c.acquisition))
     choices = [task.choice(candidate) for candidate in near[: 1 + task.recipe.alternates]]
     return task.row(step, choices[0] if choices else None, Reason.NO_PAIR, choices[1:])
 
 
 _ROWS: Mapping[Product, Callable[[_Task, int, Frame, Sequence[Candidate]], PlanRow]] = {
-    "S2L2A": _own_row,
+    "S2L2A": _chosen_row,
     "S2L1C": _level1c_row,
     "S1": _paired_row,
 }
 
 
 def _optical_frames(
-    sample: Sample, candidates: Sequence[Candidate], level1c: Offer | None, scores: Scores, recipe: Recipe
+    sample: Sample,
+    candidates: Sequence[Candidate],
+    level1c: Sequence[Candidate] | None,
+    scores: Scores,
+    recipe: Recipe,
 ) -> list[Frame]:
     if level1c is not None:
-        candidates = partnered(candidates, level1c[sample.id])
+        candidates = partnered(candidates, level1c)
     if recipe.seasons is not None:
         images = [
             Image(name=c.acquisition, acquired=c.acquired, bad=hidden_share(sample, c, scores, recipe))
             for c in candidates
         ]
-        windows = season_windows(sample, recipe.seasons, seed=recipe.seed)
-        series = select_seasons(images, windows, max_bad=recipe.max_cloud, choose=recipe.seasons.choose)
-        pairs = list(zip(series.images, series.alternates, strict=True))
+        series = _seasonal(sample, images, recipe.max_cloud, recipe.seasons, recipe.seed)
         reasons = [told_reason(reason, sample, candidates, scores) for reason in series.missing]
-        return _frames(pairs, reasons, candidates)
+        return _frames(_pairs(series), reasons, candidates)
     if sample.date is None:
         return []
     single = optical_series(sample, candidates, scores, recipe)
     frames = _frames([(image, single.alternates) for image in single.images], single.missing, candidates)
     return _padded(frames, single.padding)
+
+
+def _seasonal(sample: Sample, images: Sequence[Image], max_bad: float, seasons: Seasons, seed: int) -> SeasonalSeries:
+    windows = season_windows(sample, seasons, seed=seed)
+    return select_seasons(images, windows, max_bad=max_bad, choose=seasons.choose)
+
+
+def _pairs(series: SeasonalSeries) -> list[tuple[Image, tuple[Image, ...]]]:
+    return list(zip(series.images, series.alternates, strict=True))
 
 
 def _frames(
@@ -258,4 +341,19 @@ def _radar_series_rows(task: _Task, candidates: Sequence[Candidate]) -> list[Pla
     series = radar_series(task.sample, candidates, task.scores, task.recipe)
     frames = _frames([(image, series.alternates) for image in series.images], series.missing, candidates)
     frames = _padded(frames, series.padding)
-    return [_own_row(task, step, frame, candidates) for step, frame in enumerate(frames)]
+    return [_chosen_row(task, step, frame, candidates) for step, frame in enumerate(frames)]
+
+
+def _own_series_rows(task: _Task, own: OwnModality, candidates: Sequence[Candidate]) -> list[PlanRow]:
+    """Choose a series of the recipe's own by the recipe's seasons or window, clouds as whole images state them."""
+    images, seasons = own_images(candidates, own), task.recipe.seasons
+    if seasons is not None:
+        seasonal = _seasonal(task.sample, images, 1.0, seasons, task.recipe.seed)
+        frames = _frames(_pairs(seasonal), seasonal.missing, candidates)
+    elif task.sample.date is None:
+        return []
+    else:
+        series = own_series(task.sample, images, candidates, task.recipe)
+        pairs = [(image, series.alternates) for image in series.images]
+        frames = _padded(_frames(pairs, series.missing, candidates), series.padding)
+    return [_chosen_row(task, step, frame, candidates) for step, frame in enumerate(frames)]

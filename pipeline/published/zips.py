@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import LayoutError
+from pipeline.layouts.containers import require_expansion
 
 FAULTS_OF_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError)
 """What `zipfile` raises on files that are torn, or no zip."""
@@ -25,6 +26,7 @@ def zip_problems(path: Path) -> Iterator[tuple[str, bool]]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            require_expansion(path, entries)
             names = {entry.filename for entry in entries}
             if ".zgroup" not in names:
                 yield "holds no Zarr v2 group at its top (.zgroup)", True
@@ -36,7 +38,7 @@ def zip_problems(path: Path) -> Iterator[tuple[str, bool]]:
         yield f"is not a whole zip: {err}", True
         return
     except LayoutError as err:
-        yield str(err), True
+        yield str(err).removeprefix(f"{path} "), True
         return
     yield from _entry_problems(entries)
     if _CONSOLIDATED not in names:
@@ -53,7 +55,7 @@ def _described(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
         shape, chunks = described["shape"], described["chunks"]
         if len(shape) == len(chunks) and all(isinstance(size, int) and size >= 0 for size in (*shape, *chunks)):
             return dict(described)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise LayoutError(f"entry {name} describes no array")
 
@@ -65,7 +67,7 @@ def _stale(archive: zipfile.ZipFile, names: set[str]) -> set[str]:
     try:
         held = dict(_parsed(archive, _CONSOLIDATED)["metadata"])
         own = {name: _parsed(archive, name) for name in names if name.rsplit("/")[-1] in _METADATA}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {_CONSOLIDATED}
     return {name for name in {*held, *own} if held.get(name) != own.get(name)}
 
@@ -79,7 +81,7 @@ def _dims(archive: zipfile.ZipFile, array: str, names: set[str]) -> list[str]:
     name = f"{array}/.zattrs"
     try:
         dims = _parsed(archive, name)["_ARRAY_DIMENSIONS"] if name in names else []
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         dims = []
     return [str(dim) for dim in dims] if isinstance(dims, list) else []
 

@@ -91,12 +91,23 @@ def _read(name: str) -> dict[str, Any]:
     return tree
 
 
+_BAD_YAML = (yaml.YAMLError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What the parser and its constructors of numbers, times and the like end in."""
+
+
 def _yaml(text: str, *, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as err:
+        has_aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        tree = None if has_aliases else yaml.safe_load(text)
+    except RecursionError as err:
+        raise RecipeError(f"{where} is nested too deeply") from err
+    except _BAD_YAML as err:
         problem = " ".join(str(err).split())
         raise RecipeError(f"{where} is not YAML: {problem}") from err
+    if has_aliases:
+        # A few lines of aliases of aliases make a tree that no machine can walk.
+        raise RecipeError(f"{where} uses YAML aliases (*name): write the values out")
+    return tree
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
@@ -123,12 +134,17 @@ def _fault(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not dotted:
         return str(message)
+    if error["type"] == "value_error" and isinstance(error["input"], Mapping):
+        return f"{dotted}: {message}"
     return f"{dotted}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
 
 
 def _keys_at(location: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in location:
+        if part not in model.model_fields:
+            # The name of a modality of the recipe's own.
+            continue
         annotation = model.model_fields[part].annotation
         models = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
         models = [one for one in models if issubclass(one, BaseModel)]

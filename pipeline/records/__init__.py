@@ -1,7 +1,8 @@
 """Plain frozen data that every room shares; imports nothing but errors."""
 
-from pipeline.records.modality import MODALITIES, S2_NODATA, Band, Modality, Product, Resampling
+from pipeline.records.modality import MODALITIES, S2_NODATA, Band, Modality, Product, Resampling, store_order
 from pipeline.records.moments import Moments
+from pipeline.records.own import OwnModality
 from pipeline.records.place import Event, PatchGrid, RejectedEvent, Sample
 from pipeline.records.recipe import Recipe
 from pipeline.records.scene import Scene, Score
@@ -15,16 +16,19 @@ from pipeline.records.shard import (
     ShardReport,
     ShardSample,
 )
+from pipeline.records.unreadable import UNUSABLE, Unreadable, unreadable_in
 
 __all__ = [
     "MODALITIES",
     "S2_NODATA",
+    "UNUSABLE",
     "AssetRef",
     "Band",
     "Choice",
     "Event",
     "Modality",
     "Moments",
+    "OwnModality",
     "PatchGrid",
     "PatchReport",
     "PlanRow",
@@ -39,4 +43,7 @@ __all__ = [
     "Shard",
     "ShardReport",
     "ShardSample",
+    "Unreadable",
+    "store_order",
+    "unreadable_in",
 ]

@@ -12,8 +12,12 @@ from pipeline.errors import RecipeError
 S2_NODATA = -32768
 """No data of stored Sentinel-2 digital numbers; declared in an attribute of ours, never as `_FillValue`."""
 
-Product = Literal["S2L2A", "S2L1C", "S1", "DEM", "LULC", "LABELS"]
-"""What a provider is asked for; several modalities may be cut from one product."""
+Product = str
+"""What a provider is asked for: one of `PRODUCTS`, from which several modalities may be cut, or the name of a modality
+that the recipe describes itself."""
+
+PRODUCTS = ("S2L2A", "S2L1C", "S1", "DEM", "LULC", "LABELS")
+"""Products that this package knows; labels come from no provider."""
 
 Resampling = Literal["nearest", "bilinear", "cubic", "average"]
 
@@ -42,6 +46,8 @@ class Modality:
     """UDUNITS-like unit of the stored numbers."""
     is_series: bool = True
     """True: a time axis of the series' length. False: static, a time axis of 1."""
+    is_paired: bool = False
+    """True: a series in the order of the optical images that its own are paired with; they may repeat."""
     orbit_state: str | None = None
     """Sentinel-1 only: the pass direction that this modality keeps; 'unknown' where the item does not say, None for
     any."""
@@ -88,7 +94,7 @@ MODALITIES: dict[str, Modality] = {
         name="S2RGB", product="S2L2A", bands=_bands(B04=10, B03=10, B02=10), dtype="uint8", nodata=0, unit="1"
     ),
     "S1GRD": Modality(
-        name="S1GRD", product="S1", bands=_S1_BANDS, dtype="float16", nodata=float("nan"), unit="dB"
+        name="S1GRD", product="S1", bands=_S1_BANDS, dtype="float16", nodata=float("nan"), unit="dB", is_paired=True
     ),
     "SCL": Modality(
         name="SCL", product="S2L2A", bands=_bands(SCL=20), dtype="uint8", nodata=0, unit="1"
@@ -116,3 +122,9 @@ MODALITIES: dict[str, Modality] = {
     ),
 }  # fmt: skip
 """Every modality by name: what a recipe may ask for."""
+
+
+def store_order(name: str) -> tuple[int, str]:
+    """Return what modalities are ordered by: the store table's order, then those of recipes' own by name."""
+    names = list(MODALITIES)
+    return (names.index(name), "") if name in MODALITIES else (len(names), name)

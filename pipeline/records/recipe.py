@@ -3,17 +3,16 @@
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.records.modality import MODALITIES, Modality, Resampling
+from pipeline.records.modality import MODALITIES, PRODUCTS, Modality, Resampling
+from pipeline.records.model import Model
+from pipeline.records.own import ModalityName, OwnModality
+
+CLASSES = frozenset({"SCL", "LULC"})
+"""Modalities whose numbers are names."""
 
 Layout = Literal["ssl4eo-s12-v1.1"]
-
-
-class Model(BaseModel):
-    """Base of every part of a recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def _pair(value: Any) -> Any:
@@ -218,6 +217,9 @@ class Recipe(Model):
     bands: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Bands of a modality; one that is not named keeps all of its bands."
     )
+    own_modalities: dict[ModalityName, OwnModality] = Field(
+        default_factory=dict, description="Folders cut from any collection of the source, by name."
+    )
     series_length: int = Field(ge=1, le=1000, description="Timesteps of every series modality.")
     window: Window | None = Field(default=None, description="Series around an event; exclusive with `seasons`.")
     seasons: Annotated[Seasons | None, BeforeValidator(_season_preset)] = Field(
@@ -255,23 +257,44 @@ class Recipe(Model):
         description="One patch and time per chunk, zstd 3 bitshuffle; or as published: a file's patches in one chunk "
         "per time, lz4 5 shuffle.",
     )
-    alternates: int = Field(default=3, ge=0, le=50, description="Ranked alternates kept for every choice.")
+    alternates: int = Field(
+        default=3,
+        ge=0,
+        le=50,
+        description="Ranked alternates kept for every choice; 0 replaces no image that proves unreadable.",
+    )
     seed: int = Field(default=42, ge=0, description="Seed of every random draw.")
 
     @model_validator(mode="after")
+    def _own_modalities_fit(self) -> Self:
+        for name, own in self.own_modalities.items():
+            where = f"own_modalities.{name}"
+            if name in (*MODALITIES, *PRODUCTS):
+                raise ValueError(f"{where}: {name} has a meaning already; give it another name")
+            if own.time == "frames" and name in self.modalities and "S2L2A" not in self.modalities:
+                raise ValueError(f"{where}: time frames follows S2L2A: name it among modalities, or use time series")
+            if own.resolution and (abs(self.size_of(name) * own.resolution - self.step) > 1e-6):
+                raise ValueError(
+                    f"{where}: a patch of {self.step:g} m is no whole number of pixels of {own.resolution:g} m; "
+                    "change its resolution, or patch_size"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _known_modalities_and_bands(self) -> Self:
-        unknown = [name for name in self.modalities if name not in MODALITIES]
+        known = (*MODALITIES, *self.own_modalities)
+        unknown = [name for name in self.modalities if name not in known]
         if unknown:
-            raise ValueError(f"unknown modality {unknown[0]}; there are {', '.join(MODALITIES)}")
+            raise ValueError(f"unknown modality {unknown[0]}; there are {', '.join(known)}")
         if len(set(self.modalities)) != len(self.modalities):
             raise ValueError("modalities names one of them twice")
         for name, bands in self.bands.items():
-            if name not in MODALITIES:
-                raise ValueError(f"bands: unknown modality {name}; there are {', '.join(MODALITIES)}")
+            if name not in known:
+                raise ValueError(f"bands: unknown modality {name}; there are {', '.join(known)}")
             if not bands or len(set(bands)) != len(bands):
                 raise ValueError(f"bands.{name}: name at least one band, and each only once")
             for band in bands:
-                MODALITIES[name].band(band)
+                self.modality(name).band(band)
         return self
 
     @model_validator(mode="after")
@@ -310,15 +333,38 @@ class Recipe(Model):
         """Lattice step [m]: patch size times resolution."""
         return self.patch_size * self.resolution
 
+    def modality(self, name: str) -> Modality:
+        """Return the record of a modality, the recipe's own among them."""
+        own = self.own_modalities.get(name)
+        return MODALITIES[name] if own is None else own.modality(name)
+
     def bands_of(self, modality: str) -> tuple[str, ...]:
         """Return the bands of `modality` in the order that they are stored in."""
-        return self.bands.get(modality, MODALITIES[modality].band_names)
+        return self.bands.get(modality, self.modality(modality).band_names)
 
     def timesteps_of(self, modality: str) -> int:
         """Return the length of the time axis of `modality`."""
-        return self.series_length if MODALITIES[modality].is_series else 1
+        return self.series_length if self.modality(modality).is_series else 1
+
+    def resampling_of(self, modality: str) -> Resampling:
+        """Return how pixels of `modality` are brought onto the patch; classes are only ever nearest."""
+        if modality in CLASSES:
+            return "nearest"
+        if modality in self.own_modalities:
+            return self.own_modalities[modality].resampling
+        rule: Resampling = getattr(self.resampling, MODALITIES[modality].product)
+        return rule
+
+    def resolution_of(self, modality: str) -> float:
+        """Return the pixel size of `modality` [m]."""
+        own = self.own_modalities.get(modality)
+        return (own.resolution if own else None) or self.resolution
+
+    def size_of(self, modality: str) -> int:
+        """Return how many pixels of `modality` a patch has along each side."""
+        return round(self.step / self.resolution_of(modality))
 
     @property
     def wanted(self) -> tuple[Modality, ...]:
         """The modalities to write, as records."""
-        return tuple(MODALITIES[name] for name in self.modalities)
+        return tuple(self.modality(name) for name in self.modalities)

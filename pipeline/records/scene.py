@@ -40,7 +40,7 @@ class Scene:
     offset_rule: str = ""
     """Which of the product's own statements decided `offset`."""
     cloud_cover: float | None = None
-    """Cloud cover of the whole scene [%]; never used to choose."""
+    """Cloud cover of the whole scene [%]; used to choose only where the recipe's own modalities ask for it."""
     extras: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from pipeline.records.modality import MODALITIES, Modality
 from pipeline.records.moments import Moments
 from pipeline.records.place import Event, PatchGrid
 
@@ -31,7 +32,7 @@ class Reason(StrEnum):
     NO_COVERAGE = "no_coverage"
     """The source has no data of this modality at the patch."""
     UNREADABLE = "unreadable"
-    """The planned scene is permanently unreadable."""
+    """The planned scene is permanently unreadable, and none is left that could stand in."""
     LEFT_OUT = "left_out"
     """The place is in no file: other images of it are missing."""
     GAP_TOO_LONG = "gap_too_long"
@@ -101,6 +102,10 @@ class PlanRow:
     """What could serve instead, best first."""
     is_padding: bool = False
     """True where the series was too short and its last image stands here once more."""
+    first_choice: str = ""
+    """Acquisition that the first plan had here and that is not used; empty where the first plan still holds."""
+    first_fault: str = ""
+    """Reason code why it is not; empty where it is itself sound and the series was chosen anew beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +133,13 @@ class Shard:
     samples: tuple[ShardSample, ...]
     rows: tuple[PlanRow, ...]
     timesteps: int
+    own: Modality | None = None
+    """What `modality` is where the recipe describes it; None for those that this package knows."""
+
+    @property
+    def kind(self) -> Modality:
+        """The record of its modality."""
+        return self.own or MODALITIES[self.modality]
 
     @property
     def path(self) -> str:
@@ -138,6 +150,11 @@ class Shard:
     def receipt_path(self) -> str:
         """Path of its receipt inside the dataset."""
         return f"receipts/{self.split}/{self.modality}/{self.name}.json"
+
+    @property
+    def attempts_path(self) -> str:
+        """Path of the note, inside the dataset, that stands for a receipt while the file is not done."""
+        return f"receipts/{self.split}/{self.modality}/{self.name}.attempts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +178,10 @@ class PatchReport:
     """Share of values without data that were filled from the nearest valid pixel [1]."""
     is_padding: bool = False
     """True where the image is the one before it once more."""
+    first_choice: str = ""
+    """Acquisition that the first plan had here; see `PlanRow`."""
+    first_fault: str = ""
+    """Reason code why that one is not used; see `PlanRow`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +194,17 @@ class ShardReport:
     state: str
     """done, or unfinished when a transient fault got in the way (then there is no file)."""
     sha256: str = ""
+    etag: str = ""
+    """What an object store calls the version that was put there; empty in a folder."""
     bytes: int = 0
     seconds: float = 0.0
     patches: tuple[PatchReport, ...] = ()
     moments: tuple[Moments, ...] = ()
     """One per band, over valid pixels."""
+    fallbacks: tuple[tuple[str, int], ...] = ()
+    """Windows that the fast reader left to GDAL: reason and count."""
     error: str = ""
+    attempts: int = 1
+    """How often the building of this file was begun, over all runs."""
+    faults: tuple[str, ...] = ()
+    """What ended the attempts before the last one, oldest first."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.catalog.built import REJECTED, Ledger
 from pipeline.catalog.decided import Decided
-from pipeline.records import S2_NODATA, Recipe, Sample
+from pipeline.records import MODALITIES, S2_NODATA, Recipe, Sample
 from pipeline.sources.earth_engine.parity import notes_on
 
 OPTICAL = ("S2L2A", "S2L1C")
@@ -25,7 +25,7 @@ REASONS: Mapping[str, str] = {
     "no_pair": "no radar near enough in time to the optical image",
     "too_much_missing": "more of the patch lacks data than the recipe allows",
     "left_out": "the place is in no file, because other images of it are missing",
-    "unreadable": "the scene, or its classification, cannot be read, and no other was tried",
+    "unreadable": "the scene, or its classification, cannot be read, and no other is left that could stand in",
     "empty": "the scene has no valid pixel in the patch",
     "undated_event": "a landslide without a usable date reaches into the patch, so its mask would be wrong",
     "bad_date": "the date is missing, impossible, not YYYY-MM-DD or contradicted by its own interval",
@@ -99,6 +99,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "",
         *_missing_lines(ledger),
         "",
+        *_replaced_lines(ledger),
         *_rejected_lines(ledger),
         "## Statistics over valid pixels",
         "",
@@ -125,9 +126,14 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "Copernicus Sentinel data are free and open under the Copernicus data terms. Copernicus DEM: © DLR e.V. "
         "2010-2014 and © Airbus Defence and Space GmbH 2014-2018, provided under COPERNICUS by the European Union "
         "and ESA; all rights reserved. The inventory keeps its own licence.",
+        *(f"{name}: {recipe.own_modalities[name].attribution}" for name in _attributed(recipe)),
         "",
     ]
     return "\n".join(lines)
+
+
+def _attributed(recipe: Recipe) -> list[str]:
+    return [name for name, own in recipe.own_modalities.items() if name in recipe.modalities and own.attribution]
 
 
 def _annotated(placed: Sequence[Sample]) -> str:
@@ -163,6 +169,7 @@ def _value_lines(recipe: Recipe, decided: Decided) -> list[str]:
         "landslide that touches the pixel had come down, 0 where none had, 255 where the image is of its day or within "
         "the interval of its date, and where the image is missing.",
     }
+    lines |= {name: _own_line(name, recipe) for name in recipe.own_modalities}
     described = [f"- {name}: {lines[name]}" for name in recipe.modalities]
     if recipe.max_missing:
         share = f"{recipe.max_missing:.0%}"
@@ -170,6 +177,23 @@ def _value_lines(recipe: Recipe, decided: Decided) -> list[str]:
     if recipe.series.policy == "compat":
         described.append("- A series that is too short repeats its last image (`is_padding` in the ledger).")
     return [*described, *(f"- {note}" for note in notes_on(collections))]
+
+
+def _own_line(name: str, recipe: Recipe) -> str:
+    own, size = recipe.own_modalities[name], recipe.size_of(name)
+    when = {
+        "date": "the image nearest to the place's date" if not own.is_undated or own.joined == "day" else "undated",
+        "frames": f"the image nearest to each Sentinel-2 image, at most {own.max_gap} days away",
+        "series": "a series of its own",
+    }[own.time]
+    hidden = (
+        f", where none of the bits {', '.join(map(str, own.mask.bits))} of {own.mask.band} is set" if own.mask else ""
+    )
+    nodata = "NaN" if own.nodata is None else own.nodata
+    return (
+        f"{own.dtype}, {own.quantity} (unit {own.unit}), of `{own.collection}`, {size} × {size} px at "
+        f"{recipe.resolution_of(name):g} m, {own.resampling}; {when}{hidden}; {nodata} is no data."
+    )
 
 
 def _radar(collections: Collection[str], remark: str = "") -> str:
@@ -200,6 +224,30 @@ def _missing_lines(ledger: Ledger) -> list[str]:
         f"- {modality}: {count} × {reason} ({REASONS.get(reason, 'see ledger.parquet')})"
         for (modality, reason), count in sorted(counts.items())
     ]
+
+
+LABELS = frozenset(name for name, modality in MODALITIES.items() if modality.product == "LABELS")
+
+
+def replaced_counts(ledger: Ledger) -> Counter[tuple[str, str]]:
+    """Return how many images stand in for one that proved of no use, by modality and reason; labels are no images."""
+    return Counter(
+        (row.modality, row.first_fault or "chosen anew beside one")
+        for row in ledger
+        if row.state == "written" and row.first_choice and row.modality not in LABELS
+    )
+
+
+def _replaced_lines(ledger: Ledger) -> list[str]:
+    counts = replaced_counts(ledger)
+    if not counts:
+        return []
+    text = (
+        "Images that stand in for one that was planned first and proved of no use when it was read; the ledger has "
+        "both (`acquisition`, `first_choice`), unreadable.parquet what was found."
+    )
+    lines = [f"- {modality}: {count} × {fault}" for (modality, fault), count in sorted(counts.items())]
+    return ["## Replaced images", "", text, "", *lines, ""]
 
 
 def _rejected_lines(ledger: Ledger) -> list[str]:

@@ -45,19 +45,32 @@ def write_preview(root: Path, decided: Decided, shards: Sequence[Shard], *, patc
                 title, image, options = row[column]
                 axis.imshow(image, interpolation="nearest", **options)
                 axis.set_title(f"{sample.id}\n{title}" if column == 0 else title, fontsize=8)
-    path = root / "preview.png"
-    with mpl.rc_context({"savefig.dpi": 110}):
-        figure.savefig(path, metadata={"Software": None})
+    path, temporary = root / "preview.png", root / ".preview.png.tmp"
+    try:
+        with mpl.rc_context({"savefig.dpi": 110}):
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
+def shown_files(decided: Decided, shards: Sequence[Shard], *, patches: int = 3) -> list[str]:
+    """Return the files, by path in the dataset, that `write_preview` reads."""
+    shown = {sample.id for sample in _candidates(decided, shards)[:patches]}
+    return [shard.path for shard in shards if any(sample.id in shown for sample in shard.samples)]
+
+
 def _shown(root: Path, decided: Decided, shards: Sequence[Shard], patches: int) -> list[Sample]:
-    held = {sample.id for shard in shards if shard.modality == "S2L2A" for sample in shard.samples}
     if not any((root / shard.path).is_file() for shard in shards if shard.modality == "S2L2A"):
         return []
+    return _candidates(decided, shards)[:patches]
+
+
+def _candidates(decided: Decided, shards: Sequence[Shard]) -> list[Sample]:
+    held = {sample.id for shard in shards if shard.modality == "S2L2A" for sample in shard.samples}
     candidates = [sample for sample in decided.samples if sample.id in held]
-    candidates.sort(key=lambda sample: (-len(sample.event_ids), not sample.is_annotated))
-    return candidates[:patches]
+    return sorted(candidates, key=lambda sample: (-len(sample.event_ids), not sample.is_annotated))
 
 
 SEASONS = 4

@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import RecipeError
@@ -57,7 +58,7 @@ def open_places(path: str | Path) -> pd.DataFrame:
         return reader(file)
     except RecipeError:
         raise
-    except (OSError, RuntimeError, ValueError, pd.errors.ParserWarning) as err:
+    except (OSError, RuntimeError, ValueError, pd.errors.ParserWarning, shapely.errors.ShapelyError) as err:
         raise refusal(f"{path} cannot be read: {err}; open it in another program and export it anew") from err
 
 
@@ -78,6 +79,10 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 
 def _read_vector(file: Path) -> pd.DataFrame:
+    with file.open("rb") as raw:
+        # Such a file names others, and commands to run on them.
+        if b"<OGRVRT" in raw.read(65536):
+            raise refusal(f"{file} is an OGR virtual format, which refers to other files: export it to a real one")
     layers = gpd.list_layers(file)
     spatial = [str(name) for name in layers.loc[layers["geometry_type"].notna(), "name"]]
     if len(spatial) != 1:

@@ -14,8 +14,10 @@ from pipeline.sources.clusters import cluster_places
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.earth_engine import NAME as EARTH_ENGINE
 from pipeline.sources.earth_engine import open_earth_engine
+from pipeline.sources.permits import Limit
 from pipeline.sources.providers import DEFAULT_COLLECTIONS, PROVIDERS, Provider, provider_of_url
 from pipeline.sources.stac import StacSource, api_scenes
+from pipeline.sources.stac_item import links_of
 from pipeline.sources.static import static_scenes
 from pipeline.sources.transport import is_url, open_io, public_text, read_document
 
@@ -68,9 +70,19 @@ def _source(name: str, kind: str, provider: Provider, collections: Collections) 
         root=provider.url,
         collections={**DEFAULT_COLLECTIONS, **provider.collections, **stated},
         candidates=FINDERS[kind],
-        signer=provider.signer,
+        signature=provider.signature,
         options=provider.options,
+        limit=_limit(name, provider),
     )
+
+
+def _limit(name: str, provider: Provider) -> Limit | None:
+    """Return how much may be asked; a catalogue on disk is not asked, and every other one goes by its host."""
+    if not is_url(provider.url):
+        return None
+    known = provider_of_url(provider.url)
+    host = urlsplit(provider.url).hostname or name
+    return Limit(name=name if known else host, at_once=provider.at_once, per_second=provider.per_second)
 
 
 def _local_root(given: str) -> str:
@@ -105,6 +117,6 @@ def _kind(document: Mapping[str, Any], given: str) -> str:
     links = document.get("links")
     if "stac_version" not in document or not isinstance(links, list) or document.get("type") == "Feature":
         raise RecipeError(f"{public_text(given)} is not a STAC catalogue; {_TAKES}")
-    conforms = document.get("conformsTo") or ()
-    is_api = any(link.get("rel") == "search" for link in links) or any("item-search" in c for c in conforms)
+    conforms = document.get("conformsTo")
+    is_api = any(link.get("rel") == "search" for link in links_of(document)) or "item-search" in str(conforms)
     return "api" if is_api else "static"

@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 from pystac.utils import make_absolute_href
 
 from pipeline.errors import SourceError
-from pipeline.records import MODALITIES, Band, Product
+from pipeline.records import MODALITIES, Band, OwnModality, Product
+from pipeline.sources.links import require_asset
 from pipeline.sources.stac_item import StacItem
 
 _ELEMENT84_KEYS = {
@@ -20,7 +21,7 @@ _ELEMENT84_KEYS = {
 
 _DEM_KEYS = ("data", "dem", "elevation")
 _RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2")
-_RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
+_RASTER_SUFFIXES = (".tif", ".tiff", ".jp2")
 _PICTURE_ROLES = {"thumbnail", "overview"}
 _SIGNATURE_KEYS = {"sig", "signature", "token", "x-amz-signature"}
 _SCALE = 1e-4
@@ -60,18 +61,32 @@ def dem_keys(item: StacItem) -> dict[str, str]:
     return {"DEM": key} if key else {}
 
 
+def own_keys(item: StacItem, own: OwnModality) -> dict[str, str]:
+    """Return the asset key of each band of a recipe's own modality: the band's name, else an asset of that one band."""
+    rasters = _rasters(item)
+    holders = {
+        name: key for key, asset in rasters.items() for name in _band_names(asset) if len(_band_names(asset)) == 1
+    }
+    found = {band: band if band in rasters else holders.get(band) for band in own.read_bands}
+    return {band: key for band, key in found.items() if key}
+
+
 def asset_href(item: StacItem, key: str) -> str:
     """Return where an asset lies: an absolute local path or a URL (`s3://` kept), never signed.
 
     Raises
     ------
     SourceError
-        The href is relative and the item's own place is unknown.
+        The href is relative and the item's own place is unknown, or it lies where the item may not refer to.
     """
     href = str(item.assets[key]["href"])
-    if not item.location and not (urlsplit(href).scheme or href.startswith("/")):
-        raise SourceError(f"{item.label}: asset {key} has the relative href {href}")
-    return _unsigned(make_absolute_href(href, item.location or None))
+    try:
+        if not item.location and not (urlsplit(href).scheme or href.startswith("/")):
+            raise SourceError(f"{item.label}: asset {key} has the relative href {href}")
+        absolute = make_absolute_href(href, item.location or None)
+    except ValueError as err:
+        raise SourceError(f"{item.label}: asset {key} has no usable href") from err
+    return require_asset(_unsigned(require_asset(absolute, item.location)), item.location)
 
 
 def stated_offset(item: StacItem, key: str) -> int | None:

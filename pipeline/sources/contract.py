@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.pixels.classification import ClassShares
-from pipeline.records import AssetRef, PatchGrid, Product, Scene
+from pipeline.records import AssetRef, OwnModality, PatchGrid, Product, Recipe, Resampling, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class Query:
     """First instant, aware; None (with `end`) for a product that has no time."""
     end: datetime | None = None
     """First instant after the window, aware: the window is half-open."""
+    own: OwnModality | None = None
+    """What `product` is where the recipe describes it."""
 
     def __post_init__(self) -> None:
         if self.product == "LABELS":
@@ -47,7 +49,9 @@ class ScoreWindow(NamedTuple):
 
     grid: PatchGrid
     hrefs: tuple[str, ...]
-    """Classification of each scene of the acquisition, first one first."""
+    """Classification, or radar band, of each scene of the acquisition, first one first."""
+    radar: Resampling | None = None
+    """How the radar band is brought onto the patch; None for a classification."""
 
 
 @runtime_checkable
@@ -59,7 +63,15 @@ class ScoringSource(Protocol):
         """How many windows one request may hold."""
 
     def class_shares(self, windows: Sequence[ScoreWindow]) -> list[ClassShares]:
-        """Return the shares of no data, cloud, shadow and snow in each window."""
+        """Return the shares of no data, cloud, shadow and snow in each window; of radar those without measurement."""
+
+
+@runtime_checkable
+class ParticularSource(Protocol):
+    """A source that cannot do all that a recipe may ask for."""
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise RecipeError for what would fail when pixels are read."""
 
 
 class Forecast(NamedTuple):

@@ -1,6 +1,7 @@
 """STAC item in, scene out: what providers call the same thing by different names is settled here and in `assets`."""
 
 import logging
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -10,13 +11,19 @@ import pystac
 import shapely
 
 from pipeline.errors import SourceError
-from pipeline.records import Product, Scene
+from pipeline.records import OwnModality, Product, Scene
 from pipeline.sources import product_ids
-from pipeline.sources.assets import asset_href, dem_keys, sentinel1_keys, sentinel2_keys, stated_offset
+from pipeline.sources.assets import asset_href, dem_keys, own_keys, sentinel1_keys, sentinel2_keys, stated_offset
 from pipeline.sources.footprints import item_outline
 from pipeline.sources.stac_item import StacItem, parse_item
+from pipeline.sources.transport import public_text
 
 logger = logging.getLogger(__name__)
+
+_MISSHAPEN = (
+    AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError, pystac.STACError,
+)  # fmt: skip
+"""What reading JSON of another shape than expected ends in."""
 
 _OFFSET_APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 _BASELINE = re.compile(r"^(\d{1,2})\.(\d{2})$")
@@ -26,7 +33,9 @@ _OFFSET = -1000
 _GEOGRAPHIC = 4326
 
 
-def scene_from_item(item: Mapping[str, Any] | pystac.Item, product: Product, *, location: str = "") -> Scene:
+def scene_from_item(
+    item: Mapping[str, Any] | pystac.Item, product: Product, *, own: OwnModality | None = None, location: str = ""
+) -> Scene:
     """Translate a STAC item.
 
     Parameters
@@ -35,6 +44,8 @@ def scene_from_item(item: Mapping[str, Any] | pystac.Item, product: Product, *, 
         Parsed JSON or a pystac item, STAC 1.0-beta to 1.1.
     product
         What the item is to be read as.
+    own
+        What `product` is where a recipe describes it.
     location
         Path or URL that the item was read from; its own `self` link when empty.
 
@@ -45,13 +56,34 @@ def scene_from_item(item: Mapping[str, Any] | pystac.Item, product: Product, *, 
     ValueError
         `product` does not come from a catalogue.
     """
-    if product not in _READERS:
+    if own is None and product not in _READERS:
         raise ValueError(f"{product} is not in any catalogue")
-    parsed = parse_item(item, location)
-    return _READERS[product](parsed)
+    try:
+        parsed = parse_item(item, location)
+        scene = _READERS[product](parsed) if own is None else _own_scene(parsed, product, own)
+        _require_storable(scene)
+    except SourceError:
+        raise
+    except _MISSHAPEN as err:
+        # An item may hold anything anywhere; what a usable one holds where is said by the readers.
+        name = location or (item.get("id") if isinstance(item, Mapping) else item.id) or "an item"
+        problem = public_text(f"{type(err).__name__}: {err}")
+        raise SourceError(f"{public_text(name)} is not as STAC describes items: {problem}") from err
+    return scene
 
 
-def scenes_from_items(items: Iterable[tuple[Mapping[str, Any], str]], product: Product) -> list[Scene]:
+def _require_storable(scene: Scene) -> None:
+    """Raise ValueError where a value fits no table."""
+    texts = (scene.id, scene.collection, scene.acquisition, scene.file_id, scene.platform, *scene.hrefs.values())
+    for text in texts:
+        text.encode()
+    if any(abs(number) >= 2**31 for number in (scene.epsg or 0, scene.relative_orbit or 0)):
+        raise ValueError(f"epsg {scene.epsg} or orbit {scene.relative_orbit} is no such number")
+
+
+def scenes_from_items(
+    items: Iterable[tuple[Mapping[str, Any], str]], product: Product, own: OwnModality | None = None
+) -> list[Scene]:
     """Translate (item, location) pairs; an item that cannot be used is left out with a warning that says why.
 
     Raises
@@ -63,7 +95,7 @@ def scenes_from_items(items: Iterable[tuple[Mapping[str, Any], str]], product: P
     refused: list[SourceError] = []
     for item, location in items:
         try:
-            scenes.append(scene_from_item(item, product, location=location))
+            scenes.append(scene_from_item(item, product, own=own, location=location))
         except SourceError as err:
             refused.append(err)
     if refused and not scenes:
@@ -119,7 +151,7 @@ def _sentinel2(item: StacItem, product: Product) -> Scene:
         baseline=baseline,
         offset=offset,
         offset_rule=rule,
-        cloud_cover=None if cloud is None else float(cloud),
+        cloud_cover=None if cloud is None or not math.isfinite(float(cloud)) else float(cloud),
         extras={"generated": _generated(item, named)},
     )
 
@@ -164,6 +196,29 @@ def _dem(item: StacItem) -> Scene:
         hrefs=_hrefs(item, keys),
         epsg=_epsg(item, keys),
         platform=_platform(item),
+    )
+
+
+def _own_scene(item: StacItem, product: Product, own: OwnModality) -> Scene:
+    keys = own_keys(item, own)
+    if not keys:
+        raise SourceError(
+            f"{item.label}: none of {', '.join(own.read_bands)} among its assets {', '.join(item.assets)}"
+        )
+    acquired = _acquired(item)
+    cloud = item.value(own.cloud_property) if own.cloud_property else None
+    return Scene(
+        id=item.id,
+        product=product,
+        collection=item.collection,
+        acquired=acquired,
+        footprint=_footprint(item),
+        acquisition=own.acquisition(acquired),
+        file_id=item.id,
+        hrefs=_hrefs(item, keys),
+        epsg=_epsg(item, keys),
+        platform=_platform(item),
+        cloud_cover=None if cloud is None else float(cloud),
     )
 
 

@@ -1,9 +1,9 @@
 """The catalogues known by name: where they are, which collections serve, what their files need to be opened."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.sources.signing import keep_href, sign_planetary_computer
+from pipeline.sources.signing import Signature, TokenSignature, Unsigned
 
 DEFAULT_COLLECTIONS: Mapping[str, str] = {
     "S2L2A": "sentinel-2-l2a",
@@ -22,15 +22,19 @@ class Provider:
     """Root document; of a static catalogue it may be an absolute path."""
     collections: Mapping[str, str] = field(default_factory=dict)
     """Where they differ from `DEFAULT_COLLECTIONS`."""
-    signer: Callable[[str], str] = keep_href
+    signature: Signature = field(default_factory=Unsigned)
     options: Mapping[str, str] = field(default_factory=dict)
     """GDAL options that its files need."""
+    at_once: int = 256
+    """Requests for pixels in flight, over all workers."""
+    per_second: float = 1000.0
+    """Requests for pixels started a second, over all workers."""
 
 
 PROVIDERS: Mapping[str, Provider] = {
     "planetary-computer": Provider(
         url="https://planetarycomputer.microsoft.com/api/stac/v1",
-        signer=sign_planetary_computer,
+        signature=TokenSignature(),
     ),
     "earth-search": Provider(
         url="https://earth-search.aws.element84.com/v1",
@@ -45,6 +49,9 @@ PROVIDERS: Mapping[str, Provider] = {
         # Its Sentinel-1 is not geocoded, and refused.
         collections={"S1": "sentinel-1-grd", "DEM": "cop-dem-glo-30-dged-cog"},
         # Keys are the user's: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment.
+        # Its quota for general users: four connections, 2000 requests a minute.
+        at_once=4,
+        per_second=30.0,
         options={"AWS_S3_ENDPOINT": "eodata.dataspace.copernicus.eu", "AWS_VIRTUAL_HOSTING": "FALSE"},
     ),
 }

@@ -1,6 +1,6 @@
 """What reads pixels: the contract, and the reader that the rest of the package opens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.records import AssetRef, PatchGrid, Resampling
+from pipeline.sources.access import Signer
 from pipeline.sources.cog import CogReader
-from pipeline.sources.window import Signer, Wanted, open_reference
+from pipeline.sources.window import Wanted, open_reference
 
 
 class WindowReader(Protocol):
@@ -20,6 +21,16 @@ class WindowReader(Protocol):
 
     def read_bands(self, wanted: Sequence[Wanted], grid: PatchGrid) -> list[NDArray[Any]]:
         """Read several files as `read` does, together; integers may come masked where 0 does not mean no data."""
+
+    def read_ahead(self, reads: Iterable[tuple[Sequence[Wanted], PatchGrid]]) -> None:
+        """Read together, where that is cheaper, what will be asked for next; TransientSourceError as `read`.
+
+        What is wrong with a single file is said when it is asked for.
+        """
+
+    @property
+    def left_to_reference(self) -> Mapping[str, int]:
+        """Windows that the fast reader left to GDAL so far, by reason."""
 
     def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
         """Read a physical quantity, float32 with NaN for no data."""

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import shapely
@@ -16,9 +18,13 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import RecipeError, SourceError, TransientSourceError
 from pipeline.records import Scene
+from pipeline.sources.access import UNKNOWN
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.items import scenes_from_items
-from pipeline.sources.transport import TIMEOUT_SECONDS, missing_collection, open_io, public_text, source_error
+from pipeline.sources.permits import Limit, Permits, ProcessPermits
+from pipeline.sources.signing import Signature
+from pipeline.sources.stac_item import self_link
+from pipeline.sources.transport import TIMEOUT_SECONDS, is_url, missing_collection, open_io, public_text, source_error
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +52,19 @@ class StacSource:
     """Collection that each product is taken from."""
     candidates: Candidates
     """`api_scenes` or `static_scenes`."""
-    signer: Callable[[str], str]
+    signature: Signature
     options: Mapping[str, str]
     """GDAL options that the provider's files need."""
+    limit: Limit | None = None
+    """How much its servers may be asked for pixels, over all workers; None for files on disk."""
+    permits: Permits | None = None
+    """Shared with other processes; None for those of this process."""
 
     def search(self, query: Query) -> list[Scene]:
         """Return the scenes that touch the query, by (acquired, id); RecipeError for what catalogues do not have."""
-        if query.product not in self.collections:
+        if query.own is None and query.product not in self.collections:
             raise RecipeError(f"{query.product} comes from --source earth-engine only: leave it out of modalities")
-        collection = self.collections[query.product]
+        collection = query.own.collection if query.own else self.collections[query.product]
         found = self.candidates(self.root, collection, query)
         scenes = list({scene.id: scene for scene in found if query.admits(scene.acquired)}.values())
         outlines = shapely.from_wkb(np.array([scene.footprint for scene in scenes], dtype=object))
@@ -65,7 +75,24 @@ class StacSource:
 
     def sign(self, href: str) -> str:
         """Return `href` ready to be opened now."""
-        return self.signer(href)
+        return self.signature.sign(href)
+
+    def renew(self, href: str, refused: str) -> bool:
+        """Forget the signature of `refused`, which a server did not take; False where there is no other."""
+        return self.signature.renew(href, refused)
+
+    def asking(self) -> Permits:
+        """Return leave to ask its servers for pixels."""
+        return self.permits or ProcessPermits(self.limit or UNKNOWN)
+
+    @property
+    def requests_per_thread(self) -> bool:
+        """Return False: a thread asks for several tiles at once."""
+        return False
+
+    def with_permits(self, permits: Permits) -> "StacSource":
+        """Return this source with permits that are shared by more than this process."""
+        return replace(self, permits=permits)
 
     def gdal_env(self) -> Mapping[str, str]:
         """Return the GDAL options that the provider's files need."""
@@ -103,7 +130,13 @@ def api_scenes(root: str, collection: str, query: Query) -> Sequence[Scene]:
         raise SourceError(f"{subject}: not a STAC answer: {public_text(err)}") from err
     if not items:
         _require_collection(root, collection)
-    return scenes_from_items(((item, "") for item in items), query.product)
+    return scenes_from_items(((item, _place(item, root)) for item in items), query.product, query.own)
+
+
+def _place(item: Mapping[str, Any], root: str) -> str:
+    """Return where an item of the API at `root` lies: as it says itself, if that is on the API's host."""
+    stated = self_link(item)
+    return stated if is_url(stated) and urlsplit(stated).hostname == urlsplit(root).hostname else root
 
 
 def open_client(root: str) -> Client:

@@ -83,10 +83,17 @@ def parse_item(document: Mapping[str, Any] | pystac.Item, location: str = "") ->
         assets={key: asset for key, asset in assets.items() if isinstance(asset, Mapping) and asset.get("href")},
         geometry=document.get("geometry"),
         bbox=document.get("bbox"),
-        location=location or _self_link(document),
+        location=location or self_link(document),
     )
 
 
-def _self_link(document: Mapping[str, Any]) -> str:
-    links = document.get("links") or ()
-    return next((str(link["href"]) for link in links if link.get("rel") == "self" and link.get("href")), "")
+def self_link(document: Mapping[str, Any]) -> str:
+    """Return where a document says that it lies, or an empty string."""
+    stated = (link.get("href") for link in links_of(document) if link.get("rel") == "self")
+    return next((str(href) for href in stated if href), "")
+
+
+def links_of(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the links of a STAC document; what is no link is passed over."""
+    links = document.get("links")
+    return [link for link in links if isinstance(link, Mapping)] if isinstance(links, list) else []

@@ -8,9 +8,12 @@ from typing import Any
 from pystac.utils import make_absolute_href
 from pystac_client.stac_api_io import StacApiIO
 
-from pipeline.records import Product, Scene
+from pipeline.errors import SourceError
+from pipeline.records import OwnModality, Product, Scene
 from pipeline.sources.contract import Query
 from pipeline.sources.items import scenes_from_items
+from pipeline.sources.links import require_document
+from pipeline.sources.stac_item import links_of
 from pipeline.sources.transport import is_url, missing_collection, open_io, public_text, read_document
 
 
@@ -24,11 +27,17 @@ def static_scenes(root: str, collection: str, query: Query) -> Sequence[Scene]:
     SourceError
         The collection is not in the catalogue, a document cannot be read, or an item cannot be used.
     """
-    return _all_scenes(root, _written(root), collection, query.product)
+    return _all_scenes(root, _written(root), collection, query.product, query.own)
 
 
 @lru_cache(maxsize=8)
-def _all_scenes(root: str, written: int, collection: str, product: Product) -> tuple[Scene, ...]:  # noqa: ARG001
+def _all_scenes(
+    root: str,
+    written: int,  # noqa: ARG001
+    collection: str,
+    product: Product,
+    own: OwnModality | None,
+) -> tuple[Scene, ...]:
     # `written` gives a catalogue that was made anew during this process a key of its own.
     io = open_io()
     scenes: list[Scene] = []
@@ -37,7 +46,7 @@ def _all_scenes(root: str, written: int, collection: str, product: Product) -> t
         there |= {owner} - {""}
         if owner == collection:
             items = _links(href, document, "item")
-            scenes += scenes_from_items((_item(item_href, collection, io) for item_href in items), product)
+            scenes += scenes_from_items((_item(item_href, collection, io) for item_href in items), product, own)
     if collection not in there:
         raise missing_collection(root, collection, there)
     return tuple(scenes)
@@ -67,12 +76,18 @@ def _is_collection(document: Mapping[str, Any]) -> bool:
 
 
 def _links(href: str, document: Mapping[str, Any], relation: str) -> list[str]:
-    links = document.get("links") or ()
     return [
-        make_absolute_href(str(link["href"]), href)
-        for link in links
+        require_document(_absolute(str(link["href"]), href), href)
+        for link in links_of(document)
         if link.get("rel") == relation and link.get("href")
     ]
+
+
+def _absolute(href: str, owner: str) -> str:
+    try:
+        return make_absolute_href(href, owner)
+    except ValueError as err:
+        raise SourceError(f"catalogue {public_text(owner)} links to {public_text(href)}, which is no address") from err
 
 
 def _written(root: str) -> int:

@@ -7,11 +7,12 @@ same UTM zone is sampled at the pixel centres, which is exact; everything else i
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
@@ -24,11 +25,15 @@ from rasterio.windows import Window
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
+from pipeline.sources.access import Signer, permits_of, public, renew
+from pipeline.sources.gdal_files import GovernedFile
+from pipeline.sources.governor import AgainError, Governor
+from pipeline.sources.ranges import NoRangesError, RemoteBytes, remote_bytes
 
 GDAL_OPTIONS: Mapping[str, Any] = {
     # Without this GDAL probes a dozen sidecar files for every remote open.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_MAX_RETRY": 5,
+    "GDAL_HTTP_MAX_RETRY": 7,
     "GDAL_HTTP_RETRY_DELAY": 0.5,
     "GDAL_HTTP_CONNECTTIMEOUT": 20,
     "GDAL_HTTP_TIMEOUT": 120,
@@ -37,7 +42,19 @@ GDAL_OPTIONS: Mapping[str, Any] = {
     "GDAL_NUM_THREADS": 1,
 }
 
+_JPEG2000 = (".jp2", ".j2k", ".jpx")
+
+LARGEST_BLOCK = 1 << 29
+"""Bytes that a tile or strip may take, unpacked: GDAL unpacks it whole. A band of 10 m in one strip takes 241 MB."""
+LARGEST_WINDOW = 1 << 28
+"""Pixels of a file that one patch may be taken from; a tile at 10 m has 1.2e8."""
+
 _ON_GRID_TOLERANCE = 1e-6
+_OPENER = re.compile(r"/vsiriopener_\w+/")
+_GDAL_ATTEMPTS = 2
+"""How often a read that GDAL gave up is begun anew; single requests it repeats by itself."""
+_NOT_NOW = " could not be read now"
+_REFUSED = re.compile(r"HTTP response code: (401|403)\b")
 _GONE = re.compile(r"HTTP response code: (404|410)\b|does not exist in the file system|No such file")
 
 
@@ -48,14 +65,14 @@ class Wanted(NamedTuple):
     resampling: Resampling
 
 
-class Signer(Protocol):
-    """The part of a source that reading needs."""
+class _Held(NamedTuple):
+    """An open raster."""
 
-    def sign(self, href: str) -> str:
-        """Return `href` ready to be opened now."""
-
-    def gdal_env(self) -> Mapping[str, str]:
-        """Return GDAL options that the provider's files need."""
+    dataset: DatasetReader
+    file: GovernedFile | None
+    """What GDAL reads it by; None where it asks by itself."""
+    signed: str
+    """What it was opened as."""
 
 
 @dataclass(slots=True)
@@ -65,7 +82,9 @@ class RasterReader:
     source: Signer
     capacity: int = 32
     """Rasters kept open."""
-    _open: "OrderedDict[str, DatasetReader]" = field(default_factory=OrderedDict)
+    _open: "OrderedDict[str, _Held]" = field(default_factory=OrderedDict)
+    _without_ranges: set[str] = field(default_factory=set)
+    """Files of servers that send whole files only."""
 
     def read(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[Any]:
         """Read the first band of `href` on `grid`.
@@ -78,46 +97,132 @@ class RasterReader:
         Raises
         ------
         TransientSourceError
-            The provider is unreachable or throttles, or a remote read broke off.
+            The provider is unreachable or throttles, or a remote read broke off, in every attempt.
         SourceError
             The file is gone, cannot be decoded, or has no map projection.
         """
-        with self._errors_of(href):
-            return read_patch(self._dataset(href), grid, resampling=resampling)
+        return self._read(href, lambda dataset: read_patch(dataset, grid, resampling=resampling))
 
     def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
         """Read a physical quantity: as `read`, but float32 with NaN for no data whatever the file's dtype is."""
-        with self._errors_of(href):
-            return read_measured(self._dataset(href), grid, resampling=resampling)
-
-    @contextmanager
-    def _errors_of(self, href: str) -> Iterator[None]:
-        try:
-            yield
-        except (RasterioError, OSError) as err:
-            self._forget(href)
-            # GDAL's own errors name the signed URL, and a traceback prints causes.
-            raise _source_error(href, err) from None
+        return self._read(href, lambda dataset: read_measured(dataset, grid, resampling=resampling))
 
     def close(self) -> None:
         """Close every raster."""
         while self._open:
-            self._open.popitem()[1].close()
+            self._open.popitem()[1].dataset.close()
 
-    def _dataset(self, href: str) -> DatasetReader:
-        if href in self._open:
-            self._open.move_to_end(href)
-            return self._open[href]
-        dataset = rasterio.open(self.source.sign(href))
-        self._open[href] = dataset
+    def _read(self, href: str, read: Callable[[DatasetReader], NDArray[Any]]) -> NDArray[Any]:
+        if not _is_remote(href):
+            return self._once(href, read)
+        remote = self._remote(href)
+        if remote is None:
+            return self._by_gdal(href, read)
+        try:
+            return self._once(href, read, remote)
+        except NoRangesError:
+            self._without_ranges.add(href)
+            return self._by_gdal(href, read)
+        except TransientSourceError:
+            raise
+        except SourceError:
+            # What cannot be decoded may have been damaged on its way.
+            return self._once(href, read, self._remote(href))
+
+    def _by_gdal(self, href: str, read: Callable[[DatasetReader], NDArray[Any]]) -> NDArray[Any]:
+        options = self._options()
+        patience = 1 + min(_GDAL_ATTEMPTS, int(options["GDAL_HTTP_MAX_RETRY"]))
+        wait = float(options["GDAL_HTTP_RETRY_DELAY"])
+        governor = Governor(permits=permits_of(self.source), attempts=patience, first_wait=wait)
+
+        def attempt() -> NDArray[Any]:
+            try:
+                return self._once(href, read)
+            except TransientSourceError as err:
+                problem = str(err).partition(f"{_NOT_NOW}: ")[2]
+                if _REFUSED.search(problem):
+                    renew(self.source, href, self.source.sign(href))
+                raise AgainError(problem) from None
+
+        return governor.send(attempt, public(href) + _NOT_NOW)
+
+    def _once(
+        self, href: str, read: Callable[[DatasetReader], NDArray[Any]], remote: RemoteBytes | None = None
+    ) -> NDArray[Any]:
+        held: _Held | None = None
+        try:
+            held = self._hold(href, remote)
+            values = read(held.dataset)
+        except (RasterioError, OSError) as err:
+            self._forget(href)
+            if held is not None and held.file is not None and held.file.problem is not None:
+                raise held.file.problem from None
+            # GDAL's own errors name the signed URL, and a traceback prints causes.
+            raise _source_error(href, err, is_asked_by_gdal=remote is None) from None
+        except (SourceError, NoRangesError):
+            self._forget(href)
+            raise
+        if held.file is not None and held.file.problem is not None:
+            self._forget(href)
+            raise held.file.problem
+        return values
+
+    def _hold(self, href: str, remote: RemoteBytes | None) -> _Held:
+        signed = "" if remote else self.source.sign(href)
+        if href in self._open and self._open[href].signed != signed:
+            # GDAL goes on asking with the signature that it was given.
+            self._forget(href)
+        if href not in self._open:
+            self._open[href] = _Held(_opened(href, signed), None, signed) if remote is None else _open_governed(remote)
+        self._open.move_to_end(href)
         if len(self._open) > self.capacity:
-            self._open.popitem(last=False)[1].close()
-        return dataset
+            self._open.popitem(last=False)[1].dataset.close()
+        return self._open[href]
+
+    def _remote(self, href: str) -> RemoteBytes | None:
+        if href in self._without_ranges:
+            return None
+        return remote_bytes(self.source, href, self._options(), GDAL_OPTIONS)
+
+    def _options(self) -> Mapping[str, Any]:
+        return {**GDAL_OPTIONS, **self.source.gdal_env()}
 
     def _forget(self, href: str) -> None:
-        dataset = self._open.pop(href, None)
-        if dataset is not None:
-            dataset.close()
+        held = self._open.pop(href, None)
+        if held is not None:
+            held.dataset.close()
+
+
+def _open_governed(remote: RemoteBytes) -> _Held:
+    file = GovernedFile(remote)
+    try:
+        name = PurePosixPath(remote.name).name
+        return _Held(_usable(rasterio.open(name, opener=file, driver=_driver_of(name)), remote.name), file, "")
+    except RasterioError:
+        if file.problem is not None:
+            raise file.problem from None
+        raise
+
+
+def _opened(href: str, signed: str) -> DatasetReader:
+    if not _is_remote(href) and not Path(href).is_file():
+        raise SourceError(f"{public(href)} cannot be read: No such file")
+    return _usable(rasterio.open(signed, driver=_driver_of(href)), href)
+
+
+def _driver_of(href: str) -> str:
+    """Return what a file is read as. GDAL knows formats that name other files, servers and code to run, such as VRT."""
+    return "JP2OpenJPEG" if href.partition("?")[0].lower().endswith(_JPEG2000) else "GTiff"
+
+
+def _usable(dataset: DatasetReader, href: str) -> DatasetReader:
+    """Return `dataset`; raises SourceError where GDAL would take more memory for a block than any file needs."""
+    rows, columns = dataset.block_shapes[0]
+    size = rows * columns * np.dtype(dataset.dtypes[0]).itemsize
+    if size > LARGEST_BLOCK:
+        dataset.close()
+        raise SourceError(f"{public(href)} cannot be read: a block of it would take {size} bytes")
+    return dataset
 
 
 class _QueryFilter(logging.Filter):
@@ -149,7 +254,7 @@ def read_patch(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resamplin
     """Read the first band of an open raster on `grid`; see `RasterReader.read` for what comes back."""
     if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
         kind = "has ground control points only" if dataset.gcps[0] else "has no map projection"
-        raise SourceError(f"{public(dataset.name)} {kind}: it cannot be put on a grid")
+        raise SourceError(f"{_OPENER.sub('', public(dataset.name))} {kind}: it cannot be put on a grid")
     if dataset.crs.to_epsg() == grid.epsg and _is_north_up(dataset):
         columns, rows = pixel_positions(_placement(dataset), grid)
         if resampling == "nearest" or (is_on_grid(columns) and is_on_grid(rows)):
@@ -223,10 +328,17 @@ def _gather(dataset: DatasetReader, rows: NDArray[np.int64], columns: NDArray[np
     if not inside_rows.size or not inside_columns.size:
         return out
     rows, columns = rows[inside_rows], columns[inside_columns]
+    require_window(int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
     window = Window(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1)
     block = without_nodata(dataset.read(1, window=window), dataset.nodata)
     out[np.ix_(inside_rows, inside_columns)] = block[np.ix_(rows - rows[0], columns - columns[0])]
     return out
+
+
+def require_window(rows: int, columns: int) -> None:
+    """Refuse a window of a file that no patch needs; raises SourceError."""
+    if rows * columns > LARGEST_WINDOW:
+        raise SourceError(f"a patch would be taken from {rows} x {columns} pixels of the file: its pixel size is wrong")
 
 
 def _warp_options(dataset: DatasetReader, grid: PatchGrid, resampling: Resampling) -> dict[str, Any]:
@@ -291,11 +403,11 @@ def without_nodata(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
     return floats
 
 
-def _source_error(href: str, err: Exception) -> SourceError:
-    problem = public(" ".join(str(_root_cause(err)).split()))
-    if not _is_remote(href) or _GONE.search(problem):
+def _source_error(href: str, err: Exception, *, is_asked_by_gdal: bool) -> SourceError:
+    problem = _OPENER.sub("", public(" ".join(str(_root_cause(err)).split())))
+    if not is_asked_by_gdal or not _is_remote(href) or _GONE.search(problem):
         return SourceError(f"{public(href)} cannot be read: {problem}")
-    return TransientSourceError(f"{public(href)} could not be read now: {problem}")
+    return TransientSourceError(f"{public(href)}{_NOT_NOW}: {problem}")
 
 
 def _root_cause(err: BaseException) -> BaseException:
@@ -305,8 +417,3 @@ def _root_cause(err: BaseException) -> BaseException:
 
 def _is_remote(href: str) -> bool:
     return "://" in href or href.startswith(("/vsicurl", "/vsis3"))
-
-
-def public(text: str) -> str:
-    """Return `text` without the query of any URL, whole or cut, in it: that is where signatures are."""
-    return re.sub(r"\?[^\s'\",)]*", "", text)

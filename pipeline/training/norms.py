@@ -23,7 +23,7 @@ from pipeline.pixels.gaps import fill_nearest
 from pipeline.pixels.moments import moments_of
 from pipeline.pixels.totals import ExactTotal
 from pipeline.published.arrays import opened
-from pipeline.records import MODALITIES
+from pipeline.records import MODALITIES, store_order
 from pipeline.splits.folders import read_split
 
 FIRST_HIDDEN_CLASS = 3
@@ -82,7 +82,7 @@ def split_norm(root: Path, split: str, rule: NormRule) -> dict[str, Any]:
     totals: Totals = {}
     for (modality, shard), held in frames.groupby(["modality", "shard"], sort=True):
         _add_file(totals.setdefault(str(modality), {}), root / str(shard), held, rule)
-    modalities = {name: totals[name] for name in MODALITIES if name in totals}
+    modalities = {name: totals[name] for name in sorted(totals, key=store_order)}
     return {
         "split": split,
         "rule": rule.rule,

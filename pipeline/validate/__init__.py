@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.catalog import read_decided
+from pipeline.catalog import Decided, read_decided, replanned
 from pipeline.errors import LayoutError, PipelineError, RecipeError
 from pipeline.folder import read_provenance, read_recipe
 from pipeline.records import Shard
@@ -35,7 +35,8 @@ def validate(root: Path) -> list[Finding]:
         return [Finding("plan", f"{str(err).removeprefix(str(root)).lstrip('/')}; the dataset must be planned again")]
     except KeyError as err:
         return [Finding("plan", f"{err.args[0]} is named in one table and absent from its own; plan again")]
-    findings = [*_check_members(root), *_strangers(root, shards), *check_tables(root, decided, shards)]
+    findings = [*_check_members(root), *_strangers(root, shards), *_check_lost(decided, recipe)]
+    findings += check_tables(root, decided, shards)
     for shard in shards:
         findings += check_shard(root, shard, recipe)
     return sorted(set(findings))
@@ -50,8 +51,14 @@ def _check_members(root: Path) -> list[Finding]:
     return findings
 
 
+def _check_lost(decided: Decided, recipe: Recipe) -> list[Finding]:
+    if replanned(decided, decided.unreadable, recipe).rows == decided.rows:
+        return []
+    return [Finding("plan.parquet", "does not follow from unreadable.parquet; build with --resume")]
+
+
 def _strangers(root: Path, shards: Sequence[Shard]) -> list[Finding]:
-    expected = {shard.path for shard in shards} | {shard.receipt_path for shard in shards}
+    expected = {path for shard in shards for path in (shard.path, shard.receipt_path, shard.attempts_path)}
     found = [
         file.relative_to(root).as_posix()
         for folder in ("all", "train", "val", "test", "receipts")

@@ -8,14 +8,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.assemble import NO_DATA_CLASS
-from pipeline.pixels import moments_of
+from pipeline.layouts.encoding import NO_DATA_CLASS
+from pipeline.pixels import frame_moments, merged_moments
 from pipeline.records import MODALITIES, Choice, Modality, Shard, ShardReport
 from pipeline.validate.findings import Finding
 from pipeline.validate.labels import label_fault
 from pipeline.validate.listing import LARGEST_CLOUD_CLASS
-
-PAIRED = "S1GRD"
 
 
 class _Fault(NamedTuple):
@@ -88,8 +86,7 @@ def _frame_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
                 yield _Fault("time_", where, f"time_ is {time}, planned {planned_time}")
         own = [step for step in range(shard.timesteps) if (sample.id, step) not in padded]
         known = times[index, own][~np.isnat(times[index, own])]
-        # Radar paired with optical images stands in their order.
-        if shard.modality != PAIRED and np.any(np.diff(known) <= np.timedelta64(0)):
+        if not shard.kind.is_paired and np.any(np.diff(known) <= np.timedelta64(0)):
             yield _Fault("time_", sample.id, "time_ does not ascend")
 
 
@@ -98,7 +95,7 @@ def _time_of(choice: Choice | None) -> np.datetime64:
 
 
 def _pixel_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
-    modality, written = MODALITIES[shard.modality], _written(report)
+    modality, written = shard.kind, _written(report)
     padded = _padded(shard)
     bands = dataset["bands"].values
     masks = dataset["cloud_mask"].values if "cloud_mask" in dataset else None
@@ -119,7 +116,7 @@ def _pixel_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Ite
 
 
 def _label_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
-    if MODALITIES[shard.modality].product != "LABELS":
+    if shard.kind.product != "LABELS":
         return
     bands, written = dataset["bands"].values, _written(report)
     samples = {sample.id: (index, sample) for index, sample in enumerate(shard.samples)}
@@ -148,9 +145,9 @@ def _cloud_mask_faults(where: str, values: NDArray[Any], mask: NDArray[Any]) -> 
 
 
 def _moment_faults(dataset: xr.Dataset, shard: Shard, report: ShardReport) -> Iterator[_Fault]:
-    nodata = MODALITIES[shard.modality].nodata
-    bands = dataset["bands"].values
-    found = [moments_of(bands[:, :, band], nodata=nodata) for band in range(len(shard.bands))]
+    nodata = shard.kind.nodata
+    frames = dataset["bands"].values.reshape(-1, *dataset["bands"].shape[2:])
+    found = merged_moments(frame_moments(frame, nodata=nodata) for frame in frames)
     for name, moments, summed in zip_longest(shard.bands, found, report.moments):
         if moments != summed:
             yield _Fault("moments", str(name), "its pixels do not add up to what its receipt says of them")

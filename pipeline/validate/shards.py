@@ -11,7 +11,7 @@ from pipeline.assemble import CLOUD_MASK_MODALITIES, shard_attributes
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import file_digest, open_shard
 from pipeline.receipts import load_receipt, plan_digest
-from pipeline.records import MODALITIES, Modality, Recipe, Shard, ShardReport
+from pipeline.records import Modality, Recipe, Shard, ShardReport
 from pipeline.validate.content import check_content
 from pipeline.validate.findings import Finding
 from pipeline.validate.listing import COORDINATES, DIMS, KINDS
@@ -59,7 +59,7 @@ def _check_receipt(root: Path, shard: Shard, recipe: Recipe) -> tuple[ShardRepor
 def _check_arrays(dataset: xr.Dataset, shard: Shard, recipe: Recipe) -> Iterator[Finding]:
     expected = [name for name in DIMS if name != "cloud_mask" or shard.modality in CLOUD_MASK_MODALITIES]
     yield from _check_variables(dataset, shard, expected)
-    modality = MODALITIES[shard.modality]
+    modality = shard.kind
     for name in (*COORDINATES, *expected):
         if name in dataset and not _has_kind(dataset[name].dtype, name, modality):
             wanted = modality.dtype if name == "bands" else KINDS[name]
@@ -94,7 +94,7 @@ def _check_band_attributes(bands: xr.DataArray, shard: Shard, recipe: Recipe) ->
     for name, value in shard_attributes(shard, recipe).items():
         if bands.attrs.get(name) != value:
             yield Finding(shard.path, f"bands attribute {name} is {bands.attrs.get(name)!r}, expected {value!r}")
-    is_float = MODALITIES[shard.modality].dtype.startswith("float")
+    is_float = shard.kind.dtype.startswith("float")
     for name in ("scale_factor", "add_offset") if is_float else ("_FillValue", "scale_factor", "add_offset"):
         if name in bands.attrs or name in bands.encoding:
             yield Finding(shard.path, f"bands carries {name}: readers would change its values or dtype")

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from pipeline.layouts.ssl4eo import CODECS, ZIP_EPOCH, Store
+from pipeline.errors import LayoutError
+from pipeline.layouts.containers import require_expansion
+from pipeline.layouts.encoding import CODECS, Store
+from pipeline.layouts.ssl4eo import ZIP_EPOCH
 from pipeline.records import Shard
 from pipeline.validate.findings import Finding
 from pipeline.validate.listing import COORDINATES, DIMS, GROUP_ENTRIES, PER_PATCH
@@ -17,9 +20,12 @@ def check_zip(path: Path, shard: Shard, store: Store) -> list[Finding]:
     """Return what is wrong with the file before any array is opened."""
     try:
         with zipfile.ZipFile(path) as archive:
+            require_expansion(path, archive.infolist())
             return [Finding(shard.path, fault) for fault in _faults(archive, shard, store)]
     except (zipfile.BadZipFile, OSError, EOFError) as err:
         return [Finding(shard.path, f"is not a whole zip: {err}")]
+    except LayoutError as err:
+        return [Finding(shard.path, str(err).removeprefix(f"{path} "))]
 
 
 def _faults(archive: zipfile.ZipFile, shard: Shard, store: Store) -> Iterator[str]:
@@ -81,7 +87,7 @@ def _encoding_faults(archive: zipfile.ZipFile, shard: Shard, store: Store) -> It
         try:
             described = json.loads(archive.read(f"{array}/.zarray"))
             chunks, shape, codec = described["chunks"], described["shape"], described["compressor"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             yield f"{array}/.zarray is damaged"
             continue
         if chunks != [samples, 1, *shape[2:]]:

@@ -222,3 +222,11 @@ def test_only_the_named_columns_are_read(tmp_path: Path, choices: tuple[dict[str
     assert table.to_pylist() == [{"sample_id": "a", "choice": choice} for choice in choices]
     with pytest.raises(LayoutError, match=r"plan\.parquet has no column nothing"):
         read_table(path, ("sample_id", "nothing"))
+
+
+def test_a_table_that_is_far_larger_than_its_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"id": pa.array([0] * 3_000_000, pa.int8())}), path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(LayoutError, match=r"would hold 3000000 rows of \d+ bytes: refused$"):
+        read_table(path)

@@ -1,26 +1,35 @@
 """How much memory a file takes: estimated from the recipe, compared with what building one really took."""
 
+import argparse
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.orders import Order
 
+from pipeline.cli import main
 from pipeline.cluster import needs as module
-from pipeline.cluster import worker_needs
+from pipeline.cluster import worker_bound, worker_needs
 from pipeline.cluster.needs import check_threads, fitting_threads
 from pipeline.errors import RecipeError
 from pipeline.recipes import load_recipe
 
+pytest_plugins = ["support.fixtures"]
+
 GIB = 2**30
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 MEASURE = """
 import numpy as np
 from pathlib import Path
 import pipeline.assemble
-from pipeline.layouts.ssl4eo import ShardContent, write_shard
-from pipeline.pixels.moments import moments_of
+from pipeline.layouts.encoding import PixelShape, open_encoder
+from pipeline.layouts.ssl4eo import ShardLabels, write_encoded
+from pipeline.pixels import frame_moments
 
 def peak():
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
@@ -28,14 +37,20 @@ def peak():
 
 n, t, c, s = {shape}
 before = peak()
-bands = np.random.default_rng(0).integers(0, 10000, (n, t, c, s, s), np.int16)
-for band in range(c):
-    moments_of(bands[:, :, band], nodata=-32768)
-write_shard(Path("{path}"), ShardContent(
-    bands=bands, band_names=tuple(f"b{{i}}" for i in range(c)), sample_ids=tuple(map(str, range(n))),
+rng = np.random.default_rng(0)
+shape = PixelShape(samples=n, times=t, bands=c, height=s, width=s, dtype=np.dtype(np.int16), fill=-32768,
+                   has_cloud_mask=True, store="{store}")
+labels = ShardLabels(
+    band_names=tuple(f"b{{i}}" for i in range(c)), sample_ids=tuple(map(str, range(n))),
     file_ids=np.full((n, t), "x" * 60), times=np.full((n, t), np.datetime64("NaT", "ns")),
-    epsg=np.full(n, 32633), lon=np.zeros(n), lat=np.zeros(n), eastings=np.zeros((n, s)), northings=np.zeros((n, s)),
-    cloud_mask=np.zeros((n, t, s, s), np.uint8), store="{store}"))
+    epsg=np.full(n, 32633), lon=np.zeros(n), lat=np.zeros(n), eastings=np.zeros((n, s)), northings=np.zeros((n, s)))
+with open_encoder(shape) as encoder:
+    for sample in range(n):
+        for time in range(t):
+            frame = rng.integers(-32767, 32767, (c, s, s), np.int16)
+            frame_moments(frame, nodata=-32768)
+            encoder.put(sample, time, frame, rng.integers(0, 256, (s, s), np.uint8))
+    write_encoded(Path("{path}"), labels, encoder.finish())
 print(peak() - before, before)
 """
 
@@ -51,6 +66,30 @@ def test_writing_a_file_takes_no_more_than_estimated_nor_much_less(store: str, t
     taken, before = map(int, printed.stdout.split())
     assert taken <= worker_needs(recipe) <= 2 * taken
     assert before <= module.PROCESS_BYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_building_a_file_stays_within_the_bound_that_the_plan_states() -> None:
+    spec = importlib.util.spec_from_file_location("memory", BENCHMARKS / "memory.py")
+    assert spec is not None
+    assert spec.loader is not None
+    memory = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(memory)
+    options = argparse.Namespace(samples=8, size=128, steps=4, store="published")
+    taken = memory.measured(options)
+    assert taken["bound"] == worker_bound(memory.recipe_of(options))
+    assert 0.5 * taken["bound"] < taken["peak"] <= taken["bound"]
+
+
+def test_what_does_not_fit_this_machine_is_refused_before_anything_is_planned(
+    small_order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    too_large = small_order.with_overrides("samples_per_shard=4096", "patch_size=4096")
+    assert main(too_large.arguments(tmp_path / "dataset", command="plan")) == 2
+    line = capsys.readouterr().err
+    assert "GB of memory and needs" in line
+    assert "lower samples_per_shard" in line
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_the_largest_modality_decides_and_everything_counts() -> None:

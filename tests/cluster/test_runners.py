@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster, get_client
 
 from pipeline.cluster import ClusterSetting, DaskRunner, LocalRunner, Runner, connect, open_runner
 from pipeline.errors import PipelineError, RecipeError, SourceError, TransientSourceError
-from pipeline.sources.permits import Permits
+from pipeline.sources.permits import Limit, Permits
 
 WORKERS = 2
 
@@ -52,7 +52,7 @@ def hold(item: int, *, permits: Permits) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_permits_are_shared_by_every_thread_of_every_worker(runner: Runner, count: int) -> None:
-    task = partial(hold, permits=runner.permits(f"test-{count}", count))
+    task = partial(hold, permits=runner.permits(Limit(name=f"test-{count}", at_once=count)))
     spans = [span for spans in runner.run(task, range(12), threads=4) for span in spans]
     assert len(spans) == 24
     # The starts sort behind the ends of the same instant.

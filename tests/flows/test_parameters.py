@@ -7,7 +7,7 @@ from pydantic import ValidationError as ModelError
 
 from flows import parameters as module
 from flows.build_dataset import build_dataset
-from flows.parameters import ClusterChoice, cluster_setting, dotted, make_request
+from flows.parameters import ClusterChoice, cluster_setting, dotted, make_request, out_folder
 from flows.plan_dataset import plan_dataset
 from flows.publish_dataset import publish_dataset
 from pipeline.cluster import ClusterSetting
@@ -188,6 +188,13 @@ def test_a_target_is_a_folder_or_an_object_store_without_credentials(target, pas
 def test_places_without_source_are_refused_and_the_other_way_round(places, source, line, tmp_path):
     with pytest.raises(RecipeError, match=f"^{line}$"):
         make_request("landslides", {}, places, source, tmp_path)
+
+
+def test_a_run_writes_to_a_folder_and_says_so_of_a_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert out_folder("data") == tmp_path / "data"
+    with pytest.raises(RecipeError, match=r"^s3://bucket/x is an object store, and a run builds in a folder"):
+        out_folder("s3://bucket/x")
 
 
 def test_places_and_source_make_a_request(tmp_path):

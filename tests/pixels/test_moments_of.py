@@ -43,7 +43,7 @@ def assert_close(got, expected, rel):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 511, 512, 513, 100_003])
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 511, 512, 513, 2047, 2048, 2049, 100_003])
 def test_moments_equal_numpy_in_double_precision(dtype, size):
     values = np.random.default_rng(size).integers(1, 100, size).astype(dtype)
     np.testing.assert_allclose(fields(moments_of(values, nodata=None)), numpy_moments(values), rtol=1e-12)
@@ -217,3 +217,19 @@ def test_other_dtypes_are_refused_by_name(dtype):
     with pytest.raises(PixelError, match=r"^values must be integer or float of at most 64 bits, got ") as caught:
         moments_of(values, nodata=None)
     assert str(caught.value).endswith(str(values.dtype))
+
+
+@pytest.mark.parametrize("value", np.arange(0, 1 << 16, 1 << 10))
+def test_every_half_precision_number_is_taken_for_what_it_is(value):
+    halves = np.arange(value, value + (1 << 10)).astype(np.uint16).view(np.float16)
+    finite = halves[np.isfinite(halves)]
+    if finite.size:
+        assert moments_of(finite, nodata=None) == moments_of(finite.astype(np.float32), nodata=None)
+        for one in finite[:: 1 << 7]:
+            assert moments_of(np.array([one]), nodata=None).mean == float(one)
+    assert moments_of(halves[np.isnan(halves)], nodata=None) == Moments()
+
+
+def test_infinite_halves_stay_infinite():
+    moments = moments_of(np.array([np.inf, 1.0], np.float16), nodata=None)
+    assert (moments.count, moments.mean, moments.maximum) == (2, np.inf, np.inf)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import PixelError
 from pipeline.pixels import power_to_db
-from pipeline.pixels.sar import _power_to_db
+from pipeline.pixels.sar import _decibels, _half_bits, _power_to_db, _power_to_half_db
 
 INFINITY_BITS = 0x7F800000
 MANY = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="too many values for interpreted kernels")
@@ -76,12 +76,68 @@ def test_every_positive_float32_is_within_one_ulp():
         assert_within_one_ulp(floats_from_bits(max(exponent << 23, 1), (exponent + 1) << 23))
 
 
+def assert_half_is_rounded_single(power):
+    with np.errstate(under="ignore"):
+        expected = power_to_db(power).astype(np.float16)
+    assert power_to_db(power, dtype="float16").tobytes() == expected.tobytes()
+
+
+@settings(deadline=None)
+@given(powers)
+def test_half_precision_is_single_precision_rounded(power):
+    assert_half_is_rounded_single(power)
+    assert power_to_db(power, dtype="float16").shape == power.shape
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 127, 128, 129, 4099])
+def test_half_precision_holds_whatever_the_size(size):
+    rng = np.random.default_rng(size)
+    strange = np.array([np.nan, np.inf, 0.0, -0.0, -1.0, 1e-45, 1e-39, 1.0, 1.0000001, 0.9999999], np.float32)
+    power = np.where(rng.random(size) < 0.3, rng.choice(strange, size), rng.gamma(1.0, 0.1, size))
+    assert_half_is_rounded_single(power.astype(np.float32))
+
+
+@MANY
+def test_powers_beside_every_tie_of_half_precision_round_as_single_precision_does():
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    ties = (halves[:-1] + halves[1:]) / 2
+    ties = ties[ties < 370]
+    middle = (10.0 ** (np.concatenate([-ties, ties]) / 10)).astype(np.float32).view(np.int32)
+    near = (middle[:, None] + np.arange(-4, 5)).astype(np.int32).view(np.float32)
+    assert near.size > 400_000
+    assert_half_is_rounded_single(near)
+
+
+@MANY
+@pytest.mark.slow
+def test_half_precision_is_single_precision_rounded_for_every_float32_that_is_not_negative():
+    for start in range(0, 1 << 31, 1 << 24):
+        bits = np.arange(start, start + (1 << 24), dtype=np.int64).astype(np.uint32)
+        assert_half_is_rounded_single(bits.view(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int16", "half"])
+def test_decibels_are_stored_in_single_or_half_precision_only(dtype):
+    with pytest.raises(PixelError, match=f"^decibels are stored as float32 or float16, not {dtype}$"):
+        power_to_db(np.zeros(3, np.float32), dtype=dtype)
+
+
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="there is no machine code to read")
-def test_the_kernel_is_compiled_without_fused_multiply_add_so_that_every_machine_gives_the_same_bytes():
-    kernel = numba.njit(error_model="numpy")(_power_to_db.py_func)
-    kernel(np.ones(9, np.float32), np.empty(9, np.float32))
-    (assembly,) = kernel.inspect_asm().values()
-    assert "mul" in assembly
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        (_decibels, (np.float32(2),)),
+        (_half_bits, (np.float32(2),)),
+        (_power_to_db, (np.ones(99, np.float32), np.empty(99, np.float32))),
+        (_power_to_half_db, (np.ones(99, np.float32), np.empty(99, np.uint16))),
+    ],
+    ids=["one", "rounded", "single", "half"],
+)
+def test_kernels_are_compiled_without_fused_multiply_add_so_that_every_machine_gives_the_same_bytes(kernel, arguments):
+    compiled = numba.njit(error_model="numpy")(kernel.py_func)
+    compiled(*arguments)
+    (assembly,) = compiled.inspect_asm().values()
+    assert re.search("mul|add", assembly)
     assert not re.search(r"\bv?fn?m(add|sub|la|ls)", assembly)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import RecipeError, TransientSourceError
 from pipeline.records.recipe import Collections
 from pipeline.sources import PROVIDERS, open_source
-from pipeline.sources.signing import sign_planetary_computer
+from pipeline.sources.signing import TokenSignature, Unsigned
 from pipeline.sources.stac import StacSource, api_scenes
 from pipeline.sources.static import static_scenes
 
@@ -59,7 +59,7 @@ def test_a_provider_brings_its_own_collections(name: str, collections: dict[str,
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_the_address_of_a_known_provider_is_that_provider(slash: str) -> None:
     source = opened(f"{PROVIDERS['planetary-computer'].url}{slash}")
-    assert source.signer is sign_planetary_computer
+    assert source.signature == TokenSignature()
     assert source.name == f"{PROVIDERS['planetary-computer'].url}{slash}"
 
 
@@ -77,10 +77,9 @@ def test_files_of_cdse_are_read_from_its_own_object_store() -> None:
 
 
 def test_only_planetary_computer_signs() -> None:
-    signers = {name: opened(name).signer for name in PROVIDERS}
-    assert signers.pop("planetary-computer") is sign_planetary_computer
-    href = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/B04.tif"
-    assert {signer(href) for signer in signers.values()} == {href}
+    signatures = {name: opened(name).signature for name in PROVIDERS}
+    assert signatures.pop("planetary-computer") == TokenSignature()
+    assert set(signatures.values()) == {Unsigned()}
 
 
 @pytest.mark.parametrize("spelling", ["{path}", "{folder}", "file://{path}"])

@@ -448,6 +448,7 @@ class RangeServer(ThreadingHTTPServer):
         self.fails_until = math.inf
         self.requests = 0
         self.failures = 0
+        self.paths: list[str] = []
         self.lock = threading.Lock()
 
     def heal(self) -> None:
@@ -481,6 +482,7 @@ class RangeHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         status, body, headers = self.server.next_status(), self.server.content, {}
+        self.server.paths.append(self.path)
         if status != 200:
             body = b"injected"
         elif asked := self.headers.get("Range"):
@@ -575,24 +577,23 @@ def test_the_same_reader_goes_on_when_the_server_is_well_again(
         np.testing.assert_array_equal(reader.read(href, grid, resampling=NEAREST), truth(grid))
 
 
-def test_after_a_fault_a_reference_is_signed_anew(server: RangeServer) -> None:
-    signed: list[str] = []
+def test_every_request_is_sent_with_the_signature_of_the_moment(
+    server: RangeServer, truth: Callable[[PatchGrid], NDArray[Any]]
+) -> None:
+    class Rolling(Direct):
+        number = 0
 
-    class Recording(Direct):
         def sign(self, href: str) -> str:
-            signed.append(f"{href}?sig={len(signed)}")
-            return signed[-1]
+            return f"{href}?sig={self.number}"
 
-    with opened(Recording(options=IMPATIENT)) as reader:
-        for _ in range(3):
-            reader.read(server.url("anew.tif"), patch(), resampling=NEAREST)
-        assert len(signed) == 1
-        server.break_down(403)
-        with pytest.raises(TransientSourceError):
-            reader.read(server.url("anew.tif"), patch(size=512), resampling=NEAREST)
-        server.heal()
-        reader.read(server.url("anew.tif"), patch(), resampling=NEAREST)
-    assert len(signed) == 2
+    source = Rolling(options=IMPATIENT)
+    with opened(source) as reader:
+        for number, grid in enumerate((patch(), patch(size=512), patch(x=2000, y=3000, size=64))):
+            source.number = number
+            server.paths.clear()
+            np.testing.assert_array_equal(reader.read(server.url("anew.tif"), grid, resampling=NEAREST), truth(grid))
+            assert number == 2 or server.paths  # The last one lies in tiles that are here already, for either reader.
+            assert set(server.paths) <= {f"/anew.tif?sig={number}"}
 
 
 def test_a_short_hiccup_is_ridden_out(server: RangeServer, truth: Callable[[PatchGrid], NDArray[Any]]) -> None:

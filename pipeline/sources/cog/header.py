@@ -18,7 +18,19 @@ COMPRESSIONS = (PLAIN, *DEFLATE, ZSTD)
 PREDICTORS = (1, 2, 3)
 """None, horizontal differences of integers, and those of floating point (Adobe Photoshop TIFF Technical Note 3)."""
 
+LARGEST_TILE = 64 << 20
+"""Bytes of a tile, unpacked; a larger one is left to GDAL, which refuses the largest."""
+_PACKED_MORE = 64 << 10
+"""Bytes that a tile may be longer packed than twice its size: codecs hardly add anything."""
+
 DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
+
+
+_NUMBER_TAGS = (256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 324, 325, 339)
+"""Sizes, sample format, compression, predictor and index of tiles (TIFF 6.0, section 8 and 'Tiled Images')."""
+_INDEX_TAGS = (324, 325)
+_UNSIGNED = (3, 4, 16)
+"""SHORT, LONG, and LONG8 of BigTIFF."""
 
 
 class UnknownFileError(Exception):
@@ -109,6 +121,8 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
     page = file.pages[0]
     if not isinstance(page, tifffile.TiffPage):
         raise UnknownFileError("no page")
+    _require_every_tag(file, page)
+    _require_plain_tags(page)
     _require_known(page)
     left, top, pixel_width, pixel_height = _placement(page)
     offsets = np.asarray(page.dataoffsets, np.int64)
@@ -116,6 +130,9 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
     across, down = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
     if not offsets.size == counts.size == across * down or (offsets < 0).any() or (counts < 0).any():
         raise UnknownFileError("tile index")
+    tile = page.tilewidth * page.tilelength * np.dtype(str(page.dtype)).itemsize
+    if tile > LARGEST_TILE or counts.max() > 2 * tile + _PACKED_MORE:
+        raise UnknownFileError("tile size")
     return TiledImage(
         width=page.imagewidth,
         height=page.imagelength,
@@ -133,6 +150,32 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
         offsets=offsets,
         counts=counts,
     )
+
+
+def _require_every_tag(file: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Leave to GDAL a directory of which the parser dropped a damaged tag: it would take the tag's default."""
+    handle = file.filehandle
+    handle.seek(page.offset)
+    written = handle.read(8 if file.is_bigtiff else 2)
+    codes = [tag.code for tag in page.tags]
+    if len(codes) != int.from_bytes(written, "little" if file.byteorder == "<" else "big") or codes != sorted(codes):
+        raise UnknownFileError("damaged tag")
+
+
+def _require_plain_tags(page: tifffile.TiffPage) -> None:
+    """Leave to GDAL what it might read otherwise: tags of a strange type or count, and a damaged key directory."""
+    for code in _NUMBER_TAGS:
+        tag = page.tags.get(code)
+        is_plain = tag is None or (int(tag.dtype) in _UNSIGNED and (code in _INDEX_TAGS or tag.count == 1))
+        if not is_plain:
+            raise UnknownFileError(f"tag {code}")
+    keys = page.tags.get(34735)
+    if keys is None or int(keys.dtype) != 3 or keys.count < 4:
+        raise UnknownFileError("no EPSG zone")
+    version, revision, _, count = keys.value[:4]
+    places = {*keys.value[5::4]} - {0}
+    if (version, revision) != (1, 1) or keys.count != 4 + 4 * count or not all(code in page.tags for code in places):
+        raise UnknownFileError("key directory")
 
 
 def _require_known(page: tifffile.TiffPage) -> None:

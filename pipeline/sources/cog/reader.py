@@ -5,8 +5,9 @@ Both give the same bits.
 """
 
 import logging
+import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import AssetRef, PatchGrid, Resampling
+from pipeline.sources.access import Signer
+from pipeline.sources.cog.blocks import Block, fill_blocks
 from pipeline.sources.cog.header import ShortHeaderError, TiledImage, UnknownFileError, parse_header
-from pipeline.sources.cog.ranges import Bytes, LocalBytes, NoRangesError, RemoteBytes, is_direct
-from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_tile
-from pipeline.sources.cog.windows import TileWindow, window_of
-from pipeline.sources.window import GDAL_OPTIONS, RasterReader, Signer, Wanted, empty_patch, public, without_nodata
+from pipeline.sources.cog.kept import KEPT, KeptHeader
+from pipeline.sources.cog.tiles import DamagedTileError, TileCache
+from pipeline.sources.cog.windows import window_of
+from pipeline.sources.ranges import Bytes, LocalBytes, NoRangesError, RemoteBytes, remote_bytes
+from pipeline.sources.window import GDAL_OPTIONS, LARGEST_WINDOW, RasterReader, Wanted, empty_patch, without_nodata
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +35,8 @@ _HEAD = 32 << 10
 
 _LONGEST_HEAD = 8 << 20
 
-_GAP = 32 << 10
-"""Tiles closer than this in the file come in one request [bytes]."""
-
-Asked = list[tuple[list[int], "Future[bytes]"]]
-"""Runs of tiles, and the bytes from the first to the last of each."""
+Read = tuple[Wanted, PatchGrid]
+"""One file on one grid."""
 
 
 @dataclass(slots=True)
@@ -49,16 +50,6 @@ class _Raster:
     def close(self) -> None:
         if self.file is not None:
             self.file.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One window of one file, with the tiles that are on their way."""
-
-    href: str
-    image: TiledImage
-    window: TileWindow
-    asked: Asked
 
 
 @dataclass(slots=True)
@@ -76,6 +67,8 @@ class CogReader:
     left_to_reference: "Counter[str]" = field(default_factory=Counter)
     """Windows that the reference reader read, by reason."""
     _open: "OrderedDict[str, _Raster]" = field(default_factory=OrderedDict)
+    _ahead: "dict[Read, Block | str]" = field(default_factory=dict)
+    """What was read before it is asked for, or why it is left to the reference reader."""
 
     def read(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[Any]:
         """Read the first band of `href` on `grid`; what comes back and what is raised is as `RasterReader.read`."""
@@ -83,23 +76,44 @@ class CogReader:
 
     def read_bands(self, wanted: Sequence[Wanted], grid: PatchGrid) -> list[NDArray[Any]]:
         """Read several files on one grid, asking for the tiles of all of them at once."""
-        rasters = self._opened([one.href for one in wanted])
-        jobs = {one: self._job(one, rasters[one.href], grid) for one in dict.fromkeys(wanted)}
-        read = {one: self._finish(one, job, grid) for one, job in jobs.items()}
-        self.tiles.trim()
+        distinct = list(dict.fromkeys(wanted))
+        missing = [(one, grid) for one in distinct if (one, grid) not in self._ahead]
+        blocks = self._ahead | self._read_together(missing, keep=True) if missing else self._ahead
+        read = {one: self._finish(one, blocks[one, grid], grid) for one in distinct}
         return [read[one] for one in wanted]
+
+    def read_ahead(self, reads: Iterable[tuple[Sequence[Wanted], PatchGrid]]) -> None:
+        """Read together what will be asked for next: each file is opened, each tile fetched and unpacked once for all.
+
+        It takes the memory of all these windows until the next call, or until the reader is closed.
+        """
+        self._ahead.clear()
+        together = dict.fromkeys((one, grid) for wanted, grid in reads for one in wanted)
+        try:
+            self._ahead |= self._read_together(list(together), keep=False)
+        except TransientSourceError:
+            raise
+        except SourceError as err:
+            # Said again, and of the right file, when that is asked for.
+            logger.debug("not read ahead: %s", err)
 
     def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
         """Read a physical quantity; as `RasterReader.read_measured`."""
-        image = self._opened([href])[href].image
-        if image is not None and image.dtype.kind == "f":
-            return np.asarray(self.read(href, grid, resampling=resampling), np.float32)
-        self.left_to_reference["integers of a physical quantity"] += 1
-        return self.reference.read_measured(href, grid, resampling=resampling)
+        return self.read_measured_bands([Wanted(href, resampling)], grid)[0]
 
     def read_measured_bands(self, wanted: Sequence[Wanted], grid: PatchGrid) -> list[NDArray[np.float32]]:
         """Read several bands of a physical quantity."""
-        return [self.read_measured(one.href, grid, resampling=one.resampling) for one in wanted]
+        rasters = self._opened([one.href for one in wanted])
+        floats = [one for one in wanted if (image := rasters[one.href].image) is not None and image.dtype.kind == "f"]
+        read = dict(zip(floats, self.read_bands(floats, grid), strict=True))
+        return [
+            np.asarray(read[one], np.float32) if one in read else self._measured_by_reference(one, grid)
+            for one in wanted
+        ]
+
+    def _measured_by_reference(self, wanted: Wanted, grid: PatchGrid) -> NDArray[np.float32]:
+        self.left_to_reference["integers of a physical quantity"] += 1
+        return self.reference.read_measured(wanted.href, grid, resampling=wanted.resampling)
 
     def joined(self, assets: Sequence[AssetRef]) -> list[AssetRef]:
         """Return `assets`: a file is opened only where those before it have no data."""
@@ -117,15 +131,41 @@ class CogReader:
             reasons = ", ".join(f"{count} × {reason}" for reason, count in sorted(self.left_to_reference.items()))
             logger.debug("%d windows read from tiles; left to GDAL: %s", self.windows, reasons)
 
+    def _read_together(self, reads: Sequence[Read], *, keep: bool) -> "dict[Read, Block | str]":
+        rasters = self._opened([wanted.href for wanted, _ in reads])
+        found = {(wanted, grid): _block(wanted, rasters[wanted.href], grid) for wanted, grid in reads}
+        blocks = [block for block in found.values() if isinstance(block, Block)]
+        files = {block.href: file for block in blocks if (file := rasters[block.href].file) is not None}
+        try:
+            fill_blocks(blocks, files, self.tiles, keep=keep)
+        except TransientSourceError:
+            for href in files:
+                self._forget(href)
+            raise
+        self.tiles.trim()
+        return found
+
+    def _finish(self, wanted: Wanted, block: Block | str, grid: PatchGrid) -> NDArray[Any]:
+        if isinstance(block, Block):
+            if block.problem is None and not block.awaited:
+                self.windows += 1
+                return _patch(block, grid)
+            self._forget(wanted.href)
+            if isinstance(block.problem, SourceError):
+                raise block.problem
+            # The reference says what is wrong, or reads it after all.
+            block = type(block.problem or DamagedTileError()).__name__
+        self.left_to_reference[block] += 1
+        return self.reference.read(wanted.href, grid, resampling=wanted.resampling)
+
     def _opened(self, hrefs: Sequence[str]) -> dict[str, _Raster]:
         wanted = list(dict.fromkeys(hrefs))
         options = {**GDAL_OPTIONS, **self.source.gdal_env()}
-        files = {href: _bytes_of(self.source.sign(href), href, options) for href in wanted if href not in self._open}
-        heads = {href: file.read(0, _HEAD) for href, file in files.items() if file is not None}
+        kept = {href: KEPT.get(href) for href in wanted if href not in self._open}
+        files = {href: _bytes_of(self.source, href, options, kept[href]) for href in kept}
+        heads = {href: file.read(0, _HEAD) for href, file in files.items() if file is not None and kept[href] is None}
         for href, file in files.items():
-            self._open[href] = (
-                _Raster(None, problem="kind of reference") if file is None else _raster(file, heads[href])
-            )
+            self._open[href] = _raster(href, file, kept[href], heads.get(href))
         for href in wanted:
             self._open.move_to_end(href)
         rasters = {href: self._open[href] for href in wanted}
@@ -135,81 +175,38 @@ class CogReader:
             self.tiles.drop(evicted)
         return rasters
 
-    def _job(self, wanted: Wanted, raster: _Raster, grid: PatchGrid) -> _Job | None:
-        image, file = raster.image, raster.file
-        if image is None or file is None:
-            self.left_to_reference[raster.problem] += 1
-            return None
-        window = window_of(image, grid, wanted.resampling)
-        if window is None:
-            self.left_to_reference["warp"] += 1
-            return None
-        missing = [n for n in window.tiles(image) if image.counts[n] and self.tiles.get((wanted.href, n)) is None]
-        asked: Asked = []
-        for run in _runs(missing, image):
-            first, last = int(image.offsets[run[0]]), int(image.offsets[run[-1]] + image.counts[run[-1]])
-            asked.append((run, file.read(first, last - first)))
-        return _Job(wanted.href, image, window, asked)
-
-    def _finish(self, wanted: Wanted, job: _Job | None, grid: PatchGrid) -> NDArray[Any]:
-        if job is not None:
-            try:
-                self._keep(job)
-                patch = self._assemble(job, grid)
-            except SourceError:
-                self._forget(wanted.href)
-                raise
-            except (DamagedTileError, NoRangesError, OSError) as err:
-                # The reference says what is wrong, or reads it after all.
-                self._forget(wanted.href)
-                self.left_to_reference[type(err).__name__] += 1
-            else:
-                self.windows += 1
-                return patch
-        return self.reference.read(wanted.href, grid, resampling=wanted.resampling)
-
-    def _keep(self, job: _Job) -> None:
-        image = job.image
-        for run, future in job.asked:
-            data, first = future.result(), int(image.offsets[run[0]])
-            for number in run:
-                start = int(image.offsets[number]) - first
-                packed = data[start : start + int(image.counts[number])]
-                if len(packed) < image.counts[number]:
-                    raise DamagedTileError("the file ends within a tile")
-                self.tiles.put((job.href, number), Tile(packed, image))
-
-    def _assemble(self, job: _Job, grid: PatchGrid) -> NDArray[Any]:
-        image, window = job.image, job.window
-        out = empty_patch(image.native, (grid.size, grid.size))
-        if window.is_empty:
-            return out
-        block = np.empty(window.shape, image.native)
-        for number in window.tiles(image):
-            rows, columns, target = window.part(number, image, block)
-            tile = self.tiles.get((job.href, number))
-            if tile is not None:
-                copy_tile(tile, rows=rows, columns=columns, target=target)
-            elif image.counts[number]:
-                raise DamagedTileError("a tile is not at hand")
-            else:
-                # A tile that the file leaves out holds no data, or zeros where the file names no such value.
-                target[...] = 0 if image.nodata is None else np.array(image.nodata).astype(image.native)
-        window.spread(without_nodata(block, image.nodata), out)
-        return out
-
     def _forget(self, href: str) -> None:
+        KEPT.drop(href)
         self.tiles.drop(href)
         raster = self._open.pop(href, None)
         if raster is not None:
             raster.close()
 
 
-def _bytes_of(signed: str, href: str, options: Mapping[str, Any]) -> Bytes | None:
-    if signed.startswith(("http://", "https://")):
-        # Only GDAL knows what else an option means, a header or a login for example.
-        is_plain = all(key in GDAL_OPTIONS or key.startswith("AWS_") for key in options)
-        return RemoteBytes(signed, public(href), options) if is_plain and is_direct() else None
+def _block(wanted: Wanted, raster: _Raster, grid: PatchGrid) -> Block | str:
+    """Return the window that `grid` takes from a file, still to be filled, or why the reference has to read it."""
+    if raster.image is None:
+        return raster.problem
+    window = window_of(raster.image, grid, wanted.resampling)
+    if window is None:
+        return "warp"
+    if not window.is_empty and math.prod(window.shape) > LARGEST_WINDOW:
+        return "window size"
+    return Block(wanted.href, raster.image, window)
+
+
+def _patch(block: Block, grid: PatchGrid) -> NDArray[Any]:
+    out = empty_patch(block.image.native, (grid.size, grid.size))
+    if not block.window.is_empty:
+        block.window.spread(without_nodata(block.values, block.image.nodata), out)
+    return out
+
+
+def _bytes_of(source: Signer, href: str, options: Mapping[str, Any], kept: KeptHeader | None) -> Bytes | None:
+    remote = remote_bytes(source, href, options, GDAL_OPTIONS, version=kept.version if kept else "")
+    if remote is not None:
+        return remote
+    signed = source.sign(href)
     if "://" in signed or signed.startswith("/vsi") or not Path(signed).is_file():
         return None
     try:
@@ -218,39 +215,37 @@ def _bytes_of(signed: str, href: str, options: Mapping[str, Any]) -> Bytes | Non
         return None
 
 
-def _raster(file: Bytes, head: "Future[bytes]") -> _Raster:
-    size = _HEAD
+def _raster(href: str, file: Bytes | None, kept: KeptHeader | None, head: "Future[bytes] | None") -> _Raster:
+    if file is None:
+        return _Raster(None, problem="kind of reference")
+    if kept is not None or head is None:
+        return _Raster(file, image=kept.image if kept else None)
     try:
-        data = head.result()
-        known = _parsed(data, len(data) < size)
-        while known is None and size < _LONGEST_HEAD:
-            size *= 4
-            data = file.read(0, size).result()
-            known = _parsed(data, len(data) < size)
+        known = _header(file, head)
     except TransientSourceError:
         file.close()
         raise
     except (UnknownFileError, NoRangesError, OSError, SourceError) as err:
         return _Raster(file, problem=str(err) or type(err).__name__)
+    if known is not None and isinstance(file, RemoteBytes):
+        KEPT.put(href, known, file.version)
     return _Raster(file, image=known, problem="" if known else "long header")
 
 
-@lru_cache(maxsize=4096)
+def _header(file: Bytes, head: "Future[bytes]") -> TiledImage | None:
+    size, data = _HEAD, head.result()
+    known = _parsed(data, len(data) < size)
+    while known is None and size < _LONGEST_HEAD:
+        size *= 4
+        data = file.read(0, size).result()
+        known = _parsed(data, len(data) < size)
+    return known
+
+
+@lru_cache(maxsize=1024)
 def _parsed(head: bytes, whole: bool) -> TiledImage | None:  # noqa: FBT001
     """Return the header; None where it goes on behind `head`."""
     try:
         return parse_header(head, whole=whole)
     except ShortHeaderError:
         return None
-
-
-def _runs(numbers: Sequence[int], image: TiledImage) -> list[list[int]]:
-    """Group tiles that lie next to each other in the file."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers, key=lambda number: int(image.offsets[number])):
-        end = int(image.offsets[runs[-1][-1]] + image.counts[runs[-1][-1]]) if runs else 0
-        if runs and 0 <= int(image.offsets[number]) - end <= _GAP:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return runs

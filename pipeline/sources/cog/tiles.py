@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from isal import igzip_lib, isal_zlib
 from numba import njit
-from numcodecs import Zstd
 from numpy.typing import NDArray
 
 from pipeline.sources.cog.header import DEFLATE, ZSTD, TiledImage
@@ -20,24 +20,52 @@ _DAMAGED: Any = igzip_lib.IsalError
 """Its stub calls it an instance."""
 
 
+_ZSTD = pa.Codec("zstd")
+
+_SLACK = 4 << 10
+"""What may be in a packed tile before its first row ends [bytes]."""
+
+
 class DamagedTileError(Exception):
     """A tile does not hold what the header says."""
 
 
 @dataclass(slots=True)
 class Tile:
-    """A packed tile and as much of it as was unpacked so far."""
+    """As much of a tile as has come and was unpacked so far."""
 
-    packed: bytes
     image: TiledImage
+    fed: int = 0
+    """Packed bytes that have come."""
     _inflater: Any = None
-    _rest: bytes = b""
-    _rows: bytearray = field(default_factory=bytearray)
+    _rest: bytes | memoryview = b""
+    _rows: bytes | bytearray = b""
 
     @property
     def size(self) -> int:
         """Memory that it takes [bytes]."""
-        return len(self.packed) + len(self._rows)
+        return len(self._rest) + len(self._rows)
+
+    def feed(self, packed: bytes | memoryview) -> None:
+        """Take the packed bytes that follow those that came before."""
+        self.fed += len(packed)
+        self._rest = b"".join((self._rest, packed)) if self._rest else packed
+
+    def has_rows(self, stop: int) -> bool:
+        """Unpack the first `stop` rows, and tell whether they are in what has come.
+
+        Raises
+        ------
+        DamagedTileError
+            It is no stream of its kind.
+        """
+        wanted = self._bytes(stop)
+        if len(self._rows) < wanted and self._rest:
+            if self.image.compression in DEFLATE:
+                self._inflate(wanted)
+            else:
+                self._rows, self._rest = self._whole(), b""
+        return len(self._rows) >= wanted
 
     def rows(self, stop: int) -> memoryview:
         """Return the first `stop` rows of the tile, unpacked, as bytes.
@@ -47,37 +75,44 @@ class Tile:
         DamagedTileError
             The tile is shorter, or is no stream of its kind.
         """
-        image = self.image
-        wanted = stop * image.tile_width * image.dtype.itemsize
-        if image.compression in DEFLATE:
-            self._inflate(wanted)
-        elif not self._rows:
-            self._rows += self._whole()
-        if len(self._rows) < wanted:
+        wanted = self._bytes(stop)
+        if not self.has_rows(stop):
             raise DamagedTileError(f"{len(self._rows)} bytes of {wanted}")
         return memoryview(self._rows)[:wanted]
 
+    def _bytes(self, rows: int) -> int:
+        return rows * self.image.tile_width * self.image.dtype.itemsize
+
     def _whole(self) -> bytes:
         if self.image.compression != ZSTD:
-            return self.packed
+            return bytes(self._rest)
+        whole = self._bytes(self.image.tile_height)
         try:
-            return bytes(Zstd().decode(self.packed))
-        except (RuntimeError, ValueError) as err:
+            # Into a bound of our own: what the stream says of its size, if anything, may be wrong.
+            return bytes(_ZSTD.decompress(bytes(self._rest), decompressed_size=whole, asbytes=True))
+        except (OSError, ValueError) as err:
             raise DamagedTileError(str(err)) from err
 
     def _inflate(self, wanted: int) -> None:
         if self._inflater is None:
             self._inflater = isal_zlib.decompressobj()
-            self._rest = self.packed
         while len(self._rows) < wanted and not self._inflater.eof:
             try:
                 part = self._inflater.decompress(self._rest, wanted - len(self._rows))
             except _DAMAGED as err:
                 raise DamagedTileError(str(err)) from err
             self._rest = self._inflater.unconsumed_tail
+            self._rows = b"".join((self._rows, part)) if self._rows else part
             if not part and not self._rest:
                 break
-            self._rows += part
+
+
+def packed_bytes(image: TiledImage, number: int, rows: int) -> int:
+    """Estimate how many bytes of a packed tile hold its first `rows` rows; all of them where one cannot stop early."""
+    count = int(image.counts[number])
+    if image.compression not in DEFLATE:
+        return count
+    return min(count, count * rows // image.tile_height + count // 16 + _SLACK)
 
 
 @dataclass(slots=True)

@@ -51,8 +51,13 @@ class TileWindow:
 
     def spread(self, block: NDArray[Any], out: NDArray[Any]) -> None:
         """Put the window's pixels where the patch wants them; one of the image may go to several of the patch."""
-        taken = np.ix_(self.rows - self.rows[0], self.columns - self.columns[0])
-        out[np.ix_(self.inside_rows, self.inside_columns)] = block[taken]
+        # What lies inside is one rectangle of the patch: positions rise along it.
+        first, left = int(self.inside_rows[0]), int(self.inside_columns[0])
+        part = out[first : first + self.rows.size, left : left + self.columns.size]
+        if block.shape == part.shape:
+            part[...] = block
+        else:
+            part[...] = block.take(self.rows - self.rows[0], axis=0).take(self.columns - self.columns[0], axis=1)
 
 
 def window_of(image: TiledImage, grid: PatchGrid, resampling: Resampling) -> TileWindow | None:

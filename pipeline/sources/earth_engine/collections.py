@@ -5,7 +5,7 @@ Facts are those of the Earth Engine data catalogue, developers.google.com/earth-
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.errors import RecipeError
 from pipeline.records import Product
@@ -67,9 +67,14 @@ class BandReference:
         return self.assets[0].rpartition("/")[0]
 
     @property
+    def is_classification(self) -> bool:
+        """Whether the band is the scene classification, whose class 0 is no data."""
+        return self.band == CLASSES and self.stated is None
+
+    @property
     def encoding(self) -> Encoding:
         """NumPy dtype that the band's numbers are asked for in; it holds all of them exactly."""
-        if self.stated or self.band == CLASSES:
+        if self.stated or self.is_classification:
             return self.stated or "uint8"
         return "uint16" if self.collection.startswith("COPERNICUS/S2") else "float32"
 
@@ -92,7 +97,8 @@ def parse_href(href: str) -> BandReference:
     if not href.startswith(SCHEME) or not mark or not assets or not band:
         raise RecipeError(f"{href} is not in Earth Engine: the plan was made with another --source; plan again")
     name, _, stated = band.partition(_MARK)
-    return BandReference(tuple(assets.split(",")), name, "uint8" if stated == "uint8" else None)
+    encoding: Encoding | None = next((known for known in get_args(Encoding) if known == stated), None)
+    return BandReference(tuple(assets.split(",")), name, encoding)
 
 
 def bands_of(product: Product) -> Mapping[str, str]:

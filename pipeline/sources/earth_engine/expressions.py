@@ -7,12 +7,13 @@ import ee
 
 from pipeline.errors import RecipeError
 from pipeline.records import PatchGrid, Resampling
-from pipeline.sources.earth_engine.collections import CLASSES, BandReference
+from pipeline.sources.earth_engine.collections import BandReference
 
 VALID = "valid"
 """Band of a request's answer: bit i is set where its i-th band has data."""
 
-_MODES: Mapping[Resampling, str] = {"bilinear": "bilinear", "cubic": "bicubic"}
+MODES: Mapping[Resampling, str] = {"bilinear": "bilinear", "cubic": "bicubic"}
+"""What Earth Engine calls resampling rules; nearest is what it does by itself, and it has no others."""
 
 Bands = Mapping[BandReference, Resampling]
 """Bands of one acquisition in the order they are asked for, and how each comes onto the grid."""
@@ -63,12 +64,16 @@ def _layer(bands: Bands, number: int) -> Any:
 
 
 def _band(reference: BandReference, rule: Resampling, number: int, index: int) -> Any:
-    image = ee.Image(reference.assets[number]).select([reference.band], [band_name(index)])
+    return resampled(ee.Image(reference.assets[number]).select([reference.band], [band_name(index)]), rule)
+
+
+def resampled(image: Any, rule: Resampling) -> Any:
+    """Return an image that comes onto other grids by `rule`; raises RecipeError where Earth Engine has none such."""
     if rule == "nearest":
         return image
-    if rule not in _MODES:
+    if rule not in MODES:
         raise RecipeError(f"Earth Engine resamples nearest, bilinear or cubic, not {rule}: change resampling")
-    return image.resample(_MODES[rule])
+    return image.resample(MODES[rule])
 
 
 def _cast(image: Any, reference: BandReference) -> Any:
@@ -76,5 +81,5 @@ def _cast(image: Any, reference: BandReference) -> Any:
 
 
 def _coverage(layer: Any, bands: Bands) -> Any:
-    classes = [index for index, reference in enumerate(bands) if reference.band == CLASSES]
+    classes = [index for index, reference in enumerate(bands) if reference.is_classification]
     return layer.select([band_name(classes[0]) if classes else VALID]).neq(0)

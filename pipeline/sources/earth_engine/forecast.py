@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.records import AssetRef, PatchGrid
 from pipeline.sources.contract import Forecast
 from pipeline.sources.earth_engine.collections import parse_href
-from pipeline.sources.earth_engine.pixels import request_bytes
+from pipeline.sources.earth_engine.pixels import request_bytes, tiles_of
 
 EECU_SECONDS_PER_REQUEST = 0.5
 """Compute of one patch: an assumption, on the safe side for images that are read and not computed with; the project's
@@ -13,11 +13,16 @@ monitoring shows the true use, by workload tag."""
 
 
 def forecast_reads(reads: Iterable[tuple[Sequence[AssetRef], PatchGrid]]) -> Forecast:
-    """Return the cost of reading acquisitions, one request each."""
+    """Return the most that reading acquisitions costs: one request each, several where one would be too large.
+
+    A process that reads Sentinel-2 and then its classification asks for less.
+    """
     requests = size = 0
     for assets, grid in reads:
         first = assets[0]
         hrefs = dict.fromkeys([first.mask_href, *first.hrefs] if first.mask_href else first.hrefs)
-        requests += 1
-        size += request_bytes([parse_href(href) for href in hrefs], grid)
+        bands = [parse_href(href) for href in hrefs]
+        tiles = tiles_of(bands, grid)
+        requests += len(tiles)
+        size += sum(request_bytes(bands, tile) for _, _, tile in tiles)
     return Forecast(requests, size, requests * EECU_SECONDS_PER_REQUEST / 3600)

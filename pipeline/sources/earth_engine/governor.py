@@ -3,11 +3,9 @@
 import logging
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import ee
@@ -28,6 +26,8 @@ CONCURRENT_VARIABLE = "EE_MAX_REQUESTS"
 MOST_CONCURRENT = 40
 """Earth Engine's quota of requests in flight, for each project and endpoint."""
 
+THROTTLED_PAUSE_SECONDS = 0.25
+"""Pause of all workers when the project throttles; a longer one would idle more than it helps."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 32.0
 _FAILURES = (
@@ -110,36 +110,14 @@ class Governor:
                 problem = _problem(err)
                 usage.count(tag, failures=1)
                 logger.debug("%s: attempt %d failed: %s", subject, attempt + 1, problem)
+                if usage.status_of(err) == 429:
+                    self.permits.pause(THROTTLED_PAUSE_SECONDS)
         raise TransientSourceError(f"{subject}: {problem}; given up after {self.limits.attempts} attempts")
 
     def _send_once(self, request: Callable[[], Answer], tag: str) -> Answer:
         with self.permits.hold():
-            _pace(self.limits.per_second / self.permits.processes).wait()
             usage.count(tag, requests=1)
             return request()
-
-
-class Pace:
-    """Spreads the starts of requests over time; shared by the threads of a process."""
-
-    def __init__(self, per_second: float) -> None:
-        self._interval = 1.0 / per_second
-        self._lock = threading.Lock()
-        self._next = 0.0
-
-    def wait(self) -> None:
-        """Sleep until the next request may start."""
-        with self._lock:
-            now = time.monotonic()
-            start = max(now, self._next)
-            self._next = start + self._interval
-        if start > now:
-            time.sleep(start - now)
-
-
-@lru_cache(maxsize=16)
-def _pace(per_second: float) -> Pace:
-    return Pace(per_second)
 
 
 def _longest_wait(attempt: int) -> float:

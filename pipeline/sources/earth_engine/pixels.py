@@ -1,7 +1,8 @@
 """Pixels of a patch: one request for all bands of an acquisition, on the patch's own grid."""
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecipeError, TransientSourceError
 from pipeline.records import AssetRef, PatchGrid, Resampling
-from pipeline.sources.earth_engine import usage
-from pipeline.sources.earth_engine.collections import CLASSES, DECIBEL, BandReference, parse_href
+from pipeline.sources.earth_engine import recent, usage
+from pipeline.sources.earth_engine.collections import DECIBEL, BandReference, parse_href
 from pipeline.sources.earth_engine.expressions import VALID, Bands, band_name, patch_image, pixel_grid
 from pipeline.sources.earth_engine.governor import Governor
 from pipeline.sources.window import Wanted
@@ -22,7 +23,7 @@ TAG = "sen12-build"
 LARGEST_REQUEST = 48 << 20
 """Earth Engine's limit of one request: decoded size of its answer [bytes]."""
 
-_MOST_BANDS = 16
+MOST_BANDS = 16
 """Bands of one request: the band `VALID` has a bit for each."""
 
 
@@ -47,22 +48,45 @@ class EarthEngineReader:
         Raises
         ------
         TransientSourceError, AllowanceError, SourceError, RecipeError
-            As `Governor.send`; RecipeError also for a patch too large for one request.
+            As `Governor.send`; RecipeError also for too many bands.
         """
         bands = {parse_href(one.href): one.resampling for one in wanted}
-        size = request_bytes(list(bands), grid)
-        if size > LARGEST_REQUEST or len(bands) > _MOST_BANDS:
-            raise RecipeError(
-                f"{len(bands)} bands of {grid.size} px are {size / 1e6:.0f} MB; Earth Engine gives at most "
-                f"{LARGEST_REQUEST / 1e6:.0f} MB and this program asks for at most {_MOST_BANDS} bands at once: "
-                "take fewer bands or a smaller patch_size"
-            )
-        answer = self._fetch(bands, grid)
-        read = {
+        if len(bands) > MOST_BANDS:
+            raise RecipeError(f"{len(bands)} bands are asked for at once, of {MOST_BANDS} at most: take fewer bands")
+        read = self._recalled(bands, grid)
+        if read is None:
+            read = self._read(bands, grid)
+            for reference in filter(_is_kept, read):
+                recent.keep(self._key(reference, grid), read[reference])
+        return [read[parse_href(one.href)] for one in wanted]
+
+    def _read(self, bands: Bands, grid: PatchGrid) -> dict[BandReference, NDArray[Any]]:
+        answer = np.zeros((grid.size, grid.size), _answer_type(bands))
+        for rows, columns, tile in tiles_of(list(bands), grid):
+            answer[rows, columns] = self._fetch(bands, tile)
+        return {
             reference: _marked(reference, answer[band_name(index)], (answer[VALID] >> index) & 1 == 1)
             for index, reference in enumerate(bands)
         }
-        return [read[parse_href(one.href)] for one in wanted]
+
+    def _recalled(self, bands: Bands, grid: PatchGrid) -> dict[BandReference, NDArray[Any]] | None:
+        """Return bands that were read lately in this process; None where any was not."""
+        if not all(map(_is_kept, bands)):
+            return None
+        kept = {reference: recent.recall(self._key(reference, grid)) for reference in bands}
+        found = {reference: values for reference, values in kept.items() if values is not None}
+        return found if len(found) == len(bands) else None
+
+    def _key(self, reference: BandReference, grid: PatchGrid) -> Hashable:
+        return self.governor.session, reference, grid
+
+    def read_ahead(self, reads: Iterable[tuple[Sequence[Wanted], PatchGrid]]) -> None:
+        """Do nothing: a request holds one patch."""
+
+    @property
+    def left_to_reference(self) -> Mapping[str, int]:
+        """Nothing: there are no files."""
+        return {}
 
     def read_measured(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[np.float32]:
         """Read a physical quantity, float32 with NaN for no data."""
@@ -110,6 +134,23 @@ def request_bytes(bands: Sequence[BandReference], grid: PatchGrid) -> int:
     return grid.size**2 * (sum(itemsizes) + 2 + len(bands) + 1)
 
 
+def tiles_of(bands: Sequence[BandReference], grid: PatchGrid) -> list[tuple[slice, slice, PatchGrid]]:
+    """Return the parts of a patch that are asked for one by one, with their rows and columns: most often the whole.
+
+    They are equally large squares, as few as the limit of a request allows; where they overlap they are the same.
+    """
+    for parts in range(1, grid.size + 1):
+        size = math.ceil(grid.size / parts)
+        if request_bytes(bands, replace(grid, size=size)) <= LARGEST_REQUEST:
+            break
+    starts = [min(part * size, grid.size - size) for part in range(parts)]
+    return [(slice(y, y + size), slice(x, x + size), _part(grid, x, y, size)) for y in starts for x in starts]
+
+
+def _part(grid: PatchGrid, x: int, y: int, size: int) -> PatchGrid:
+    return replace(grid, left=grid.left + x * grid.resolution, top=grid.top - y * grid.resolution, size=size)
+
+
 def _together(hrefs: Sequence[str]) -> str:
     parsed = [parse_href(href) for href in hrefs]
     return replace(parsed[0], assets=tuple(asset for one in parsed for asset in one.assets)).href
@@ -120,16 +161,28 @@ def _decoded(data: bytes, bands: Bands, grid: PatchGrid, subject: str) -> NDArra
         answer = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as err:
         raise TransientSourceError(f"{subject}: the answer is not an array: {err}") from err
-    expected = [(band_name(index), reference.encoding) for index, reference in enumerate(bands)]
-    dtype = np.dtype([*expected, (VALID, "uint16")])
+    dtype = _answer_type(bands)
     if answer.shape != (grid.size, grid.size) or answer.dtype != dtype:
         raise TransientSourceError(f"{subject}: the answer is {answer.shape} of {answer.dtype}, not {grid.size} px")
     return np.asarray(answer)
 
 
+def _answer_type(bands: Bands) -> np.dtype[Any]:
+    named = [(band_name(index), reference.encoding) for index, reference in enumerate(bands)]
+    return np.dtype([*named, (VALID, "uint16")])
+
+
+def _is_kept(reference: BandReference) -> bool:
+    """Tell whether a band is read again with other bands: the scene classification is part of every Sentinel-2 patch.
+
+    Of several images it is the same whatever it is read with: its own class 0 alone says where an image has no data.
+    """
+    return reference.is_classification
+
+
 def _marked(reference: BandReference, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
     if values.dtype.kind == "f":
         return np.where(valid, values, np.float32("nan")).astype(np.float32)
-    if reference.band == CLASSES:
+    if reference.is_classification:
         return np.where(valid, values, np.uint8(0)).astype(np.uint8)
     return np.ma.MaskedArray(values, ~valid)

@@ -7,9 +7,10 @@ import ee
 
 from pipeline.errors import SourceError
 from pipeline.pixels.classification import ClassShares
-from pipeline.records import PatchGrid
+from pipeline.records import PatchGrid, Resampling
 from pipeline.sources.contract import ScoreWindow
-from pipeline.sources.earth_engine.collections import CLASSES, parse_href
+from pipeline.sources.earth_engine.collections import CLASSES, DECIBEL, parse_href
+from pipeline.sources.earth_engine.expressions import resampled
 from pipeline.sources.earth_engine.governor import Governor
 
 TAG = "sen12-survey"
@@ -22,6 +23,8 @@ _WINDOW = "window"
 _CLOUD_CLASSES = (8, 9, 10)
 _SHADOW, _SNOW = 3, 11
 _DARK_CLASSES = (1, 2)
+_LOWEST_DECIBEL = -1e6
+"""Below every backscatter, but a number: the logarithm of no power at all is none."""
 _SHARES = ("nodata", "cloud", "shadow", "snow", "dark")
 
 Phase = tuple[int, float, float, float]
@@ -29,10 +32,10 @@ Phase = tuple[int, float, float, float]
 
 
 def shares_on_server(governor: Governor, windows: Sequence[ScoreWindow], clouds: str | None) -> list[ClassShares]:
-    """Return what hides the ground in each window, in the order of `windows`.
+    """Return what hides the ground in each window, in the order of `windows`; of radar, where it measured nothing.
 
     Shares are counts of the patch's own pixels: the server's means are taken back to whole pixels, so that they are
-    those that reading the classification gives.
+    those that reading the pixels gives.
 
     Parameters
     ----------
@@ -71,13 +74,13 @@ def _shares(row: Mapping[str, Any], grid: PatchGrid) -> ClassShares:
 
 
 def _table(windows: Sequence[ScoreWindow], clouds: str | None) -> Any:
-    groups: dict[tuple[Phase, tuple[str, ...]], list[int]] = {}
+    groups: dict[tuple[Phase, tuple[str, ...], Resampling | None], list[int]] = {}
     for number, window in enumerate(windows):
-        groups.setdefault((_phase(window.grid), window.hrefs), []).append(number)
-    tables = [
-        _reduced(_hidden(hrefs, clouds), phase, [(number, windows[number].grid) for number in numbers])
-        for (phase, hrefs), numbers in groups.items()
-    ]
+        groups.setdefault((_phase(window.grid), window.hrefs, window.radar), []).append(number)
+    tables = []
+    for (phase, hrefs, radar), numbers in groups.items():
+        image = _hidden(hrefs, clouds) if radar is None else _unmeasured(hrefs, radar)
+        tables.append(_reduced(image, phase, [(number, windows[number].grid) for number in numbers]))
     return ee.FeatureCollection(tables).flatten()
 
 
@@ -116,6 +119,18 @@ def _hidden(hrefs: Sequence[str], clouds: str | None) -> Any:
         shadow = classes.lt(0)
     dark = classes.gte(_DARK_CLASSES[0]).And(classes.lte(_DARK_CLASSES[-1]))
     return ee.Image.cat(nodata, cloud, shadow, snow, dark).rename(list(_SHARES))
+
+
+def _unmeasured(hrefs: Sequence[str], rule: Resampling) -> Any:
+    """Return bands as `_hidden` does, of which only the first is not 0: where no scene has a power above 0."""
+    missing = ee.Image.constant(1)
+    for reference in map(parse_href, hrefs):
+        lowest = _LOWEST_DECIBEL if reference.collection in DECIBEL else 0
+        for asset in reference.assets:
+            measured = resampled(ee.Image(asset).select([reference.band]), rule).gt(lowest)
+            missing = missing.And(measured.unmask(0, False).Not())  # noqa: FBT003
+    nothing = [ee.Image.constant(0)] * (len(_SHARES) - 1)
+    return ee.Image.cat(missing, *nothing).rename(list(_SHARES))
 
 
 def _judged(asset: str, clouds: str | None) -> Any:

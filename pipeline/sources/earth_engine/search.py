@@ -9,7 +9,7 @@ import ee
 import shapely
 
 from pipeline.errors import SourceError
-from pipeline.records import Product, Scene
+from pipeline.records import OwnModality, Product, Scene
 from pipeline.sources import product_ids
 from pipeline.sources.contract import Query
 from pipeline.sources.earth_engine.collections import OFFSET_FREE, BandReference, bands_of, land_cover
@@ -54,7 +54,7 @@ def find_scenes(governor: Governor, collection: str, query: Query) -> list[Scene
         rows += page.get("features", [])
         token = str(page.get("nextPageToken", ""))
         if not token:
-            return [_scene(row, asked, query.product) for row in rows]
+            return [_scene(row, asked, query) for row in rows]
 
 
 def _request(collection: str, query: Query, token: str) -> Any:
@@ -78,7 +78,7 @@ def _rows(collection: str, query: Query) -> Any:
         images = images.filterDate(first, last)
     if query.product == "S1":
         images = images.filter(ee.Filter.eq("instrumentMode", "IW"))
-    names = ["system:time_start", *_properties(query.product)]
+    names = ["system:time_start", *_properties(query)]
 
     def row(image: Any) -> Any:
         feature = ee.Feature(ee.Image(image).geometry()).copyProperties(image, names)
@@ -87,36 +87,52 @@ def _rows(collection: str, query: Query) -> Any:
     return ee.FeatureCollection(images.map(row))
 
 
-def _properties(product: Product) -> tuple[str, ...]:
-    return _PROPERTIES["S2L2A" if product == "S2L1C" else product]
+def _properties(query: Query) -> tuple[str, ...]:
+    if query.own is not None:
+        return (query.own.cloud_property,) if query.own.cloud_property else ()
+    return _PROPERTIES["S2L2A" if query.product == "S2L1C" else query.product]
 
 
 def _millis(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _scene(row: Mapping[str, Any], asked: str, product: Product) -> Scene:
+def _scene(row: Mapping[str, Any], asked: str, query: Query) -> Scene:
+    product = query.product
     collection, band = land_cover(asked) if product == "LULC" else (asked, "")
     stated = row.get("properties") or {}
     index = str(stated.get(_INDEX) or "")
     label = f"{collection}/{index}"
-    if not index or (stated.get("system:time_start") is None and product != "DEM"):
+    has_time = stated.get("system:time_start") is not None or product == "DEM" or (query.own and query.own.is_undated)
+    if not index or not has_time:
         raise SourceError(f"{label}: system:index or system:time_start is not stated")
     try:
         outline = shapely.to_wkb(item_outline(row.get("geometry"), None), byte_order=1)
     except (ValueError, shapely.errors.ShapelyError) as err:
         raise SourceError(f"{label}: no usable footprint: {err}") from err
-    base = {
+    acquired = datetime.fromtimestamp(float(stated.get("system:time_start") or 0) / 1000, UTC)
+    base: dict[str, Any] = {
         "id": index,
         "product": product,
         "collection": collection,
+        "acquired": acquired,
         "footprint": bytes(outline),
         "file_id": index,
-        "hrefs": {"LULC": BandReference((label,), band, "uint8").href} if band else _hrefs(stated, label, product),
     }
-    acquired = datetime.fromtimestamp(float(stated.get("system:time_start") or 0) / 1000, UTC)
+    if query.own is not None:
+        return Scene(**{**base, **_own(stated, label, acquired, query.own)})
+    base["hrefs"] = {"LULC": BandReference((label,), band, "uint8").href} if band else _hrefs(stated, label, product)
     describe = {"S2L2A": _optical, "S2L1C": _optical, "S1": _radar, "DEM": _elevation, "LULC": _land_cover}[product]
-    return Scene(**{**base, "acquired": acquired, **describe(stated, index, collection)})
+    return Scene(**{**base, **describe(stated, index, collection)})
+
+
+def _own(stated: Mapping[str, Any], label: str, acquired: datetime, own: OwnModality) -> dict[str, Any]:
+    cloud = stated.get(own.cloud_property) if own.cloud_property else None
+    return {
+        "acquisition": own.acquisition(acquired),
+        "hrefs": {band: BandReference((label,), band, "float32").href for band in own.read_bands},
+        "cloud_cover": None if cloud is None else float(cloud),
+    }
 
 
 def _hrefs(stated: Mapping[str, Any], label: str, product: Product) -> dict[str, str]:

@@ -18,7 +18,7 @@ from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
 from pipeline.errors import RecipeError, SourceError, TransientSourceError
-from pipeline.sources.earth_engine import usage
+from pipeline.sources.earth_engine import recent, usage
 from pipeline.sources.transport import public_text
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ def disconnect() -> None:
         _opened.clear()
         ee.data.reset()
         usage.forget_quota()
+        recent.forget()
 
 
 def find_credentials() -> Any:

@@ -9,18 +9,19 @@ import numpy as np
 import shapely
 
 from pipeline.pixels.classification import ClassShares
-from pipeline.records import AssetRef, PatchGrid, Scene
+from pipeline.records import AssetRef, PatchGrid, Recipe, Scene
 from pipeline.records.recipe import Collections
 from pipeline.sources.contract import Forecast, Query, ScoreWindow, Source
 from pipeline.sources.earth_engine import usage
 from pipeline.sources.earth_engine.collections import DEFAULT_COLLECTIONS
+from pipeline.sources.earth_engine.feasible import check_recipe
 from pipeline.sources.earth_engine.forecast import forecast_reads
 from pipeline.sources.earth_engine.governor import Governor, Limits
 from pipeline.sources.earth_engine.pixels import EarthEngineReader
 from pipeline.sources.earth_engine.scoring import shares_on_server
 from pipeline.sources.earth_engine.search import find_scenes
 from pipeline.sources.earth_engine.session import Session
-from pipeline.sources.permits import Permits, ProcessPermits
+from pipeline.sources.permits import Limit, Permits, ProcessPermits
 
 NAME = "earth-engine"
 
@@ -39,7 +40,8 @@ class EarthEngineSource:
 
     def search(self, query: Query) -> list[Scene]:
         """Return the scenes that touch the query, by (acquired, id)."""
-        found = find_scenes(self.governor, self.collections[query.product], query)
+        collection = query.own.collection if query.own else self.collections[query.product]
+        found = find_scenes(self.governor, collection, query)
         scenes = list({scene.id: scene for scene in found if query.admits(scene.acquired)}.values())
         outlines = shapely.from_wkb(np.array([scene.footprint for scene in scenes], dtype=object))
         touching = shapely.intersects(outlines, query.footprint)
@@ -57,7 +59,7 @@ class EarthEngineSource:
     @property
     def governor(self) -> Governor:
         """What sends the requests of this source."""
-        permits = self.permits or ProcessPermits(NAME, self.limits.concurrent)
+        permits = self.permits or ProcessPermits(self.limit)
         return Governor(session=self.session, limits=self.limits, permits=permits)
 
     @contextmanager
@@ -85,10 +87,19 @@ class EarthEngineSource:
             for tag, tally in usage.tallies().items()
         ]
 
+    def check(self, recipe: Recipe) -> None:
+        """Raise RecipeError for resampling that Earth Engine has not, and for more bands than one request holds."""
+        check_recipe(recipe)
+
     @property
-    def most_at_once(self) -> int:
-        """How many requests may be in flight, over all workers."""
-        return self.limits.concurrent
+    def limit(self) -> Limit:
+        """How much may be asked, over all workers."""
+        return Limit(name=NAME, at_once=self.limits.concurrent, per_second=self.limits.per_second)
+
+    @property
+    def requests_per_thread(self) -> bool:
+        """Return True: the client waits for each answer."""
+        return True
 
     def with_permits(self, permits: Permits) -> "EarthEngineSource":
         """Return this source with permits that are shared by more than this process."""

@@ -20,7 +20,7 @@ from pipeline.errors import AllowanceError, RecipeError, SourceError, TransientS
 from pipeline.records import PatchGrid
 from pipeline.records.recipe import Collections
 from pipeline.sources.earth_engine import governor, open_earth_engine, session, usage
-from pipeline.sources.earth_engine.governor import Limits, Pace
+from pipeline.sources.earth_engine.governor import Limits
 from pipeline.sources.earth_engine.source import EarthEngineSource
 from pipeline.sources.reading import open_reader
 
@@ -182,14 +182,6 @@ def caused(status: int | None, message: str) -> ee.EEException:
 )
 def test_errors_are_told_apart_although_the_client_loses_the_status(error: Exception, fault: str) -> None:
     assert usage.fault_of(error) == fault
-
-
-def test_starts_are_spread_over_time() -> None:
-    pace, starts = Pace(50.0), []
-    for _ in range(6):
-        pace.wait()
-        starts.append(time.monotonic())
-    assert starts[-1] - starts[0] >= 5 / 50 - 0.005
 
 
 def test_waits_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,28 +1,42 @@
 """Pixels of Earth Engine against those that the raster readers find in the same archive's files."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely.geometry import box
 from support.earth_engine.algorithms import ALGORITHMS
+from support.earth_engine.catalogue import in_decibel
 from support.earth_engine.fixtures import Serve
-from support.earth_engine.objects import Band, Grid, Image
+from support.earth_engine.objects import Band, Grid, Image, raster_band
 from support.earth_engine.server import Emulator
 
 from pipeline.archive import Archive
 from pipeline.errors import RecipeError, SourceError
+from pipeline.folder import Request
+from pipeline.recipes import load_recipe
 from pipeline.records import AssetRef, PatchGrid, Scene
 from pipeline.records.recipe import Collections
 from pipeline.sources import Query, Source, open_source
+from pipeline.sources.contract import ScoreWindow, ScoringSource
+from pipeline.sources.earth_engine import pixels, recent
 from pipeline.sources.earth_engine.collections import parse_href
-from pipeline.sources.earth_engine.pixels import request_bytes
+from pipeline.sources.earth_engine.pixels import request_bytes, tiles_of
 from pipeline.sources.reading import WindowReader, open_reader
 from pipeline.sources.window import Wanted
+from pipeline.stages import connect
+from pipeline.survey import missing_radar_share
 
 pytest_plugins = ["support.earth_engine.fixtures"]
 
@@ -166,11 +180,126 @@ def test_average_is_refused_in_words(earth: Emulator, reader: WindowReader) -> N
         reader.read("ee://COPERNICUS/DEM/GLO30/x#DEM", GRID, resampling="average")
 
 
-def test_a_patch_too_large_for_one_request_is_refused_before_it_is_sent(earth: Emulator, reader: WindowReader) -> None:
-    large = PatchGrid(epsg=32633, left=0.0, top=0.0, size=4096, resolution=10.0)
-    with pytest.raises(RecipeError, match="take fewer bands or a smaller patch_size"):
-        reader.read_bands([Wanted("ee://COPERNICUS/S2_HARMONIZED/x#B2", "nearest")], large)
+@pytest.mark.parametrize("limit", [64 * 64 * 8, 64 * 64 * 8 - 1, 20 * 20 * 8, 8])
+def test_a_patch_too_large_for_one_request_is_asked_for_in_parts(
+    earth: Emulator, reader: WindowReader, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    scene = next(iter(scenes_of(open_source("earth-engine", Collections()), "DEM").values()))
+    wanted = [Wanted(scene.hrefs["DEM"], "nearest")]
+    href = parse_href(scene.hrefs["DEM"])
+    small = replace(GRID, size=8) if limit == 8 else GRID
+    (whole,) = reader.read_bands(wanted, small)
+    monkeypatch.setattr(pixels, "LARGEST_REQUEST", limit)
+    before = earth.computed["computePixels"]
+    (parts,) = reader.read_bands(wanted, small)
+    np.testing.assert_array_equal(parts, whole)
+    asked = earth.computed["computePixels"] - before
+    assert asked == len(tiles_of([href], small)) == {64 * 64 * 8: 1, 20 * 20 * 8: 16, 8: 64}.get(limit, 4)
+
+
+@given(size=st.integers(8, 4096), count=st.integers(1, 16))
+def test_parts_cover_a_patch_and_are_small_enough(size: int, count: int) -> None:
+    bands = [parse_href(f"ee://COPERNICUS/S2_HARMONIZED/x#B{band}") for band in range(count)]
+    grid = replace(GRID, size=size)
+    tiles = tiles_of(bands, grid)
+    seen = np.zeros((size, size), bool)
+    for rows, columns, tile in tiles:
+        seen[rows, columns] = True
+        assert request_bytes(bands, tile) <= pixels.LARGEST_REQUEST
+        assert (rows.stop - rows.start, columns.stop - columns.start) == (tile.size, tile.size)
+        corner = (GRID.left + 10.0 * columns.start, GRID.top - 10.0 * rows.start)
+        assert (tile.left, tile.top) == corner
+    assert seen.all()
+    fewer = math.isqrt(len(tiles)) - 1
+    assert fewer == 0 or request_bytes(bands, replace(GRID, size=math.ceil(size / fewer))) > pixels.LARGEST_REQUEST
+
+
+def test_more_bands_than_one_request_holds_are_refused(earth: Emulator, reader: WindowReader) -> None:
+    wanted = [Wanted(f"ee://COPERNICUS/S2_HARMONIZED/x#C{band}", "nearest") for band in range(17)]
+    with pytest.raises(RecipeError, match="take fewer bands"):
+        reader.read_bands(wanted, GRID)
     assert not earth.computed
+
+
+def many(count: int, rule: str) -> list[str]:
+    bands = ", ".join(f"B{number}: 10" for number in range(count))
+    described = f"{{collection: A/B, dtype: float32, time: date, resampling: {rule}, bands: {{{bands}}}}}"
+    return [f"own_modalities.MANY={described}", "modalities=[S2L2A,MANY]"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["resampling.DEM=average"], r"^Earth Engine has no average resampling: set resampling\.DEM to one of nearest"),
+        (many(17, "nearest"), "^MANY has 17 bands with its quality band, of 16 at most"),
+        (many(2, "average"), r"own_modalities\.MANY\.resampling to one of nearest, bilinear, cubic$"),
+    ],
+)
+def test_what_earth_engine_cannot_do_is_refused_when_it_is_planned(
+    earth: Emulator, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    recipe = load_recipe("landslides", overrides)
+    with pytest.raises(RecipeError, match=message) as caught:
+        connect(Request(recipe=recipe, places="places.csv", source="earth-engine", out=tmp_path))
+    assert "\n" not in str(caught.value)
+    assert not earth.requests
+
+
+@pytest.mark.parametrize("collection", ["COPERNICUS/S1_GRD", "COPERNICUS/S1_GRD_FLOAT"])
+@pytest.mark.parametrize("rule", ["nearest", "bilinear"])
+def test_radar_is_measured_on_the_server_as_from_its_pixels(
+    serve_earth: Serve, tmp_path: Path, collection: str, rule: Any
+) -> None:
+    generator = np.random.default_rng(11)
+    images = []
+    for name in "ab":
+        power = generator.uniform(0.01, 0.3, (60, 60)).astype(np.float32)
+        power[generator.random((60, 60)) < 0.4] = -32768.0
+        power[20:30, 20:30] = 0.0
+        path = tmp_path / f"{name}.tif"
+        # Half a pixel off the patch: bilinear sees neighbours.
+        transform = Affine(10, 0, GRID.left + 45, 0, -10, GRID.top - 45)
+        profile = {"driver": "GTiff", "width": 60, "height": 60, "count": 1, "dtype": "float32", "nodata": -32768.0}
+        with rasterio.open(path, "w", **profile, crs="EPSG:32633", transform=transform) as dataset:
+            dataset.write(power, 1)
+        change = in_decibel if collection == "COPERNICUS/S1_GRD" else None
+        images.append(Image({"VV": raster_band(path, nodata=-32768.0, change=change)}, id=f"{collection}/{name}"))
+    hrefs = tuple(f"ee://{image.id}#VV" for image in images)
+    with serve_earth({collection: images}) as emulator:
+        source = open_source("earth-engine", Collections())
+        assert isinstance(source, ScoringSource)
+        windows = [ScoreWindow(GRID, held, rule) for held in (hrefs[:1], hrefs[1:], hrefs)]
+        shares = source.class_shares(windows)
+        assert emulator.computed == {"computeFeatures": 1}
+        with open_reader(source) as reader:
+            expected = [missing_radar_share(w.hrefs, GRID, reader, resampling=rule) for w in windows]
+    assert [share.nodata for share in shares] == expected
+    assert 0.1 < expected[2] < min(expected[:2]) < 0.9
+    assert all((share.cloud, share.shadow, share.snow, share.dark) == (0, 0, 0, 0) for share in shares)
+
+
+def test_the_classification_is_not_asked_for_again(earth: Emulator, reader: WindowReader) -> None:
+    scene = next(iter(scenes_of(open_source("earth-engine", Collections()), "S2L2A").values()))
+    classes = Wanted(scene.hrefs["SCL"], "nearest")
+    (first, _) = reader.read_bands([classes, Wanted(scene.hrefs["B02"], "nearest")], GRID)
+    (again,) = reader.read_bands([classes], GRID)
+    np.testing.assert_array_equal(again, first)
+    assert earth.computed["computePixels"] == 1
+    reader.read_bands([classes], SEAM)
+    assert earth.computed["computePixels"] == 2
+
+
+def test_what_is_kept_is_bounded_and_the_oldest_use_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent.forget()
+    monkeypatch.setattr(recent, "MOST_BYTES", 3000)
+    for number in range(3):
+        recent.keep(number, np.full(1000, number, np.uint8))
+    assert recent.recall(0) is not None
+    recent.keep(3, np.zeros(1000, np.uint8))
+    assert recent.recall(1) is None
+    assert [recent.recall(number) is not None for number in (0, 2, 3)] == [True] * 3
+    recent.forget()
+    assert recent.recall(0) is None
 
 
 def test_an_image_that_is_gone_is_a_source_error(earth: Emulator, reader: WindowReader) -> None:

@@ -200,6 +200,8 @@ def rename(_: Catalogue, *, input: Image, names: list[str]) -> Image:  # noqa: A
 def add_bands(_: Catalogue, *, dstImg: Image, srcImg: Image, names: Any = None, overwrite: bool = False) -> Image:  # noqa: N803
     bands = dict(dstImg.bands)
     for name, band in srcImg.bands.items():
+        if names is not None and name not in names:
+            continue
         free, number = name, 1
         while free in bands:
             free, number = f"{name}_{number}", number + 1

@@ -85,14 +85,14 @@ def _radar(item: dict[str, Any], folder: Path) -> list[tuple[str, Image]]:
         "system:time_start": _millis(stated["start_datetime"]),
     }
     power = {name: raster_band(path, nodata=-32768.0) for name, path in files.items()}
-    decibel = {name: raster_band(path, nodata=-32768.0, change=_decibel) for name, path in files.items()}
+    decibel = {name: raster_band(path, nodata=-32768.0, change=in_decibel) for name, path in files.items()}
     return [
         (f"COPERNICUS/{name}", _image(f"COPERNICUS/{name}", index, bands, item, properties))
         for name, bands in {"S1_GRD": decibel, "S1_GRD_FLOAT": power}.items()
     ]
 
 
-def _decibel(power: Any) -> Any:
+def in_decibel(power: Any) -> Any:
     with np.errstate(invalid="ignore", divide="ignore"):
         return 10 * np.log10(power.astype(np.float64))
 
@@ -103,8 +103,19 @@ def _elevation(item: dict[str, Any], folder: Path) -> list[tuple[str, Image]]:
     return [(name, _image(name, item["id"], bands, item, {"system:time_start": _millis("2010-12-01T00:00:00Z")}))]
 
 
+def _landsat(item: dict[str, Any], folder: Path) -> list[tuple[str, Image]]:
+    name = "LANDSAT/LC08/C02/T1_L2"
+    bands = {key: raster_band(folder / asset["href"], nodata=0) for key, asset in item["assets"].items()}
+    stated = {
+        "system:time_start": _millis(item["properties"]["datetime"]),
+        "CLOUD_COVER": item["properties"]["eo:cloud_cover"],
+    }
+    return [(name, _image(name, item["id"], bands, item, stated))]
+
+
 _IMAGES = {
     "sentinel-2-l2a": _optical, "sentinel-2-l1c": _optical, "sentinel-1-rtc": _radar, "cop-dem-glo-30": _elevation,
+    "landsat-c2-l2": _landsat,
 }  # fmt: skip
 
 

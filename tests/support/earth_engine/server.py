@@ -21,13 +21,14 @@ import shapely
 from affine import Affine
 
 from .algorithms import Catalogue, EvaluationError
+from .cubes import as_value
 from .graph import evaluate
 from .objects import Grid, Image
 
 LARGEST_REQUEST = 48 << 20
 TOO_MANY = "Too many concurrent aggregations."
 ALLOWANCE = "Your project has exceeded its monthly noncommercial EECU-hour quota."
-COMPUTE = (":computePixels", ":computeFeatures")
+COMPUTE = (":computePixels", ":computeFeatures", "value:compute")
 
 
 @dataclass
@@ -165,6 +166,8 @@ class Handler(BaseHTTPRequestHandler):
             emulator.bodies.append(request)
         if path.endswith(":computePixels"):
             return pixels(value, request), "application/octet-stream"
+        if path.endswith("value:compute"):
+            return json.dumps({"result": as_value(value)}).encode(), "application/json"
         return table(value, request), "application/json"
 
     def _token(self) -> bytes:

@@ -1,0 +1,131 @@
+"""Building a dataset again from its lock: the same bytes, or what changed upstream and what that did."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.assemble import BuildOptions
+from pipeline.cluster import Runner
+from pipeline.errors import RecipeError
+from pipeline.folder import read_recipe
+from pipeline.locks.locking import Progress, identify_all, shard_hrefs
+from pipeline.locks.packages import package_versions, version_differences
+from pipeline.locks.record import Lock, is_unpacked, unpack_lock
+from pipeline.records import Recipe, ShardReport
+from pipeline.sources.identity import AssetIdentity, difference
+from pipeline.stages import build, load_plan, shards_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedAsset:
+    """An asset that is not what the lock says."""
+
+    href: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferentShard:
+    """A file whose bytes are not those of the lock."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """What became of a rebuild."""
+
+    shards: int
+    identical: int
+    different: tuple[DifferentShard, ...]
+    changed: tuple[ChangedAsset, ...]
+    """Upstream, by reference; a changed one may still have given the same pixels."""
+    packages: tuple[str, ...]
+    """Versions that are others than the lock's."""
+
+    @property
+    def is_same(self) -> bool:
+        """True when every file has the bytes that the lock says."""
+        return self.identical == self.shards
+
+    def lines(self) -> list[str]:
+        """Return the outcome in words, the verdict last."""
+        changed = [f"changed upstream: {asset.href}: {asset.what}" for asset in self.changed]
+        versions = [f"other version: {package}" for package in self.packages]
+        shards = [f"differs: {shard.path}: {shard.why}" for shard in self.different]
+        return [*changed, *versions, *shards, f"{self.identical} of {self.shards} shards identical"]
+
+
+def prepare_rebuild(lock: Path, out: Path, *, resume: bool) -> Recipe:
+    """Write what the lock decides into the folder `out`, or find it there, and return the recipe.
+
+    Raises
+    ------
+    RecipeError
+        The folder is taken, or no leave was given to go on in it.
+    LayoutError
+        The lock is damaged.
+    """
+    if out.exists() and not out.is_dir():
+        raise RecipeError(f"{out} is a file; name a folder for the dataset")
+    if out.is_dir() and any(out.iterdir()):
+        if not is_unpacked(lock, out):
+            raise RecipeError(f"{out} is not empty and was not started from {lock}; name another folder")
+        if not resume:
+            raise RecipeError(f"{out} was started from {lock} already; go on with --resume, or name another folder")
+    if not (out / "plan.parquet").is_file():
+        unpack_lock(lock, out)
+    return read_recipe(out)
+
+
+def rebuild(lock: Lock, options: BuildOptions, runner: Runner, progress: Progress) -> tuple[Rebuilt, list[ShardReport]]:
+    """Build the dataset that lies prepared in `options.root`, and compare every file with the lock.
+
+    Raises
+    ------
+    TransientSourceError
+        A provider does not answer when it is asked about its assets.
+    """
+    now = identify_all([asset.href for asset in lock.assets], options.source, runner, lambda *_: None)
+    changed = _changed(lock.assets, now)
+    decided, recipe = load_plan(options.root), read_recipe(options.root)
+    reads = {shard.path: shard_hrefs(shard) for shard in shards_of(decided, recipe)}
+    reports = build(decided, recipe, options, runner, progress)
+    packages = version_differences(lock.packages, package_versions())
+    built = {report.path: report for report in reports}
+    different = [
+        DifferentShard(path=path, why=_why(built.get(path), reads.get(path, set()), changed, packages))
+        for path, sha256 in ((shard.path, shard.sha256) for shard in lock.shards)
+        if path not in built or built[path].sha256 != sha256
+    ]
+    return (
+        Rebuilt(
+            shards=len(lock.shards),
+            identical=len(lock.shards) - len(different),
+            different=tuple(different),
+            changed=tuple(ChangedAsset(href=href, what=what) for href, what in sorted(changed.items())),
+            packages=tuple(packages),
+        ),
+        reports,
+    )
+
+
+def _changed(then: Sequence[AssetIdentity], now: Sequence[AssetIdentity]) -> dict[str, str]:
+    found = {asset.href: asset for asset in now}
+    words = {asset.href: difference(asset, found[asset.href]) for asset in then}
+    return {href: what for href, what in words.items() if what}
+
+
+def _why(report: ShardReport | None, reads: set[str], changed: Mapping[str, str], packages: Sequence[str]) -> str:
+    if report is None:
+        return "the plan has no such file"
+    if report.state != "done":
+        return f"not built: {report.error}"
+    causes = sorted(reads & changed.keys())
+    if causes:
+        more = f" and {len(causes) - 1} more" if len(causes) > 1 else ""
+        return f"reads what changed upstream: {causes[0]} ({changed[causes[0]]}){more}"
+    if packages:
+        return f"other versions: {', '.join(packages)}"
+    return "no cause found: assets and packages are what they were; an asset may have changed under the same tag"

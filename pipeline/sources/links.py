@@ -1,0 +1,85 @@
+"""What a catalogue may refer to: a document names only what is at least as public as itself.
+
+What comes from a server names nothing on this machine. Its other documents lie on the same host, or whoever controls
+one page would choose what else is fetched from inside a network; its files may lie anywhere public, as real providers
+have them. A catalogue on disk is its user's own and may name both.
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from pipeline.errors import SourceError
+
+_REMOTE = ("http", "https", "s3", "gs", "az")
+_LOCAL = ("", "file")
+
+
+def require_document(href: str, owner: str) -> str:
+    """Return `href` if the document at `owner` may link to a document there; raises SourceError."""
+    if not _is_web(owner):
+        return _known(href, owner)
+    if not _is_web(href) or _host(href) != _host(owner):
+        raise SourceError(
+            f"{_named(owner)} links to {_named(href)}, which is not on its own host: not followed; "
+            "name that catalogue itself as --source"
+        )
+    return href
+
+
+def require_asset(href: str, owner: str) -> str:
+    """Return `href` if the item at `owner` may name a file there.
+
+    Parameters
+    ----------
+    href
+        Absolute path or URL.
+    owner
+        Path or URL that the item was read from; empty for an item that the caller made.
+
+    Raises
+    ------
+    SourceError
+        It may not, or `href` is nothing that names a file.
+    """
+    _known(href, owner)
+    if _is_web(owner) and urlsplit(href).scheme in _LOCAL:
+        raise SourceError(f"{_named(owner)} names the local file {href}: not followed")
+    if _is_web(owner) and _is_private(_host(href)) and _host(href) != _host(owner):
+        raise SourceError(f"{_named(owner)} names {_named(href)}, which is inside a private network: not followed")
+    return href
+
+
+def _known(href: str, owner: str) -> str:
+    try:
+        scheme = urlsplit(href).scheme
+    except ValueError as err:
+        raise SourceError(f"{_named(owner)} names {_named(href)}, which is no address") from err
+    # GDAL takes a path below /vsi for any other place, and XML for a raster with code in it.
+    if scheme not in (*_REMOTE, *_LOCAL) or href.startswith(("/vsi", "<")) or "\0" in href:
+        raise SourceError(f"{_named(owner)} names {_named(href)}, which is neither a path nor {', '.join(_REMOTE)}")
+    return href
+
+
+def _is_web(href: str) -> bool:
+    return href.lower().startswith(("http://", "https://"))
+
+
+def _host(href: str) -> str:
+    try:
+        return (urlsplit(href).hostname or "").rstrip(".")
+    except ValueError as err:
+        raise SourceError(f"{_named(href)} is no address") from err
+
+
+def _is_private(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return not ipaddress.ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        return False
+
+
+def _named(href: str) -> str:
+    """Return an address as errors show it: without what may be secret, and not longer than a line."""
+    return href.partition("?")[0][:200] or "an item"

@@ -1,0 +1,283 @@
+"""What is done with a mutated input, and when the result counts as correct."""
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from fuzz.binary import mutate_parquet, mutate_tiff, mutate_zip
+from fuzz.plain import mutate_json, mutate_lines
+from fuzz.site import Site, open_catalogue, query_of
+from pipeline.catalog.codec import from_table, to_table
+from pipeline.cli import main
+from pipeline.errors import PipelineError, SourceError
+from pipeline.folder import read_recipe
+from pipeline.published.arrays import opened
+from pipeline.recipes import load_recipe, recipe_to_yaml
+from pipeline.records import PatchGrid, Sample, Scene
+from pipeline.sampling import read_places
+from pipeline.sources import static
+from pipeline.sources.items import scene_from_item
+from pipeline.sources.reading import open_reader
+from pipeline.sources.window import Wanted, open_reference
+
+REFUSED, CORRECT = "refused", "correct"
+_BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))])
+YAML_POISON = (
+    "a: &a [x]\nb: *a", "!!python/object/apply:os.system ['touch evil']", "!!python/name:os.system", "*nobody", _BOMB,
+    "&a [*a]", "1e999", ".nan", "-.inf", "2024-13-45", "!!int x", "!!float y", "!!timestamp z", "!!binary '*'",
+    "9" * 5000, "0x" + "f" * 4000, "99999:99:99:99", "[" * 3000, "{" * 3000, "- " * 2000, "? x", "|", "\t", "%YAML 9",
+    "---", "null", "~", "''", '"\\ud800"', "\x00", "-1", "0", "1", "true", "[]", "{}", "9999999999", "../../evil",
+    "/evil", "a/b", "x" * 9999,
+)  # fmt: skip
+CSV_POISON = (
+    "", ",", '"', '"""', "\x00", "nan", "inf", "-inf", "1e999", "200", "-95", "x" * 9999, "../../evil",
+    "=cmd|' /C calc'!A0",
+    "2022-02-30", "9" * 400, ",,,,,,,,,,", "p1,14,46,2022-01-01", "\r", "é", "\ud800", "1_000", "٣",
+)  # fmt: skip
+
+
+_LAYER = '<OGRVRTLayer name="x"><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer>'
+VIRTUAL = f"<OGRVRTDataSource>{_LAYER}</OGRVRTDataSource>"
+
+
+class WrongError(Exception):
+    """A result that is neither an error nor correct."""
+
+
+def require(is_met: bool, what: str) -> None:
+    if not is_met:
+        raise WrongError(what)
+
+
+def catalogue(site: Site, case: Path, chance: random.Random) -> str:
+    """Search a catalogue of which one document is changed: what the others say is found all the same."""
+    shutil.copytree(site.catalogue.parent, case / "stac", ignore=shutil.ignore_patterns("*.tif"))
+    product = chance.choice(("S2L2A", "S1", "DEM"))
+    documents = sorted((case / "stac").rglob("*.json"))
+    target = chance.choice((case / "stac" / "catalog.json", *documents, *documents[:4]))
+    is_item = target.parent.parent.parent == case / "stac"
+    expected = {scene.id: scene for scene in open_catalogue(case / "stac" / "catalog.json").search(query_of(product))}
+    target.write_bytes(mutate_json(json.loads(target.read_text()), chance))
+    static._all_scenes.cache_clear()
+    found = open_catalogue(case / "stac" / "catalog.json").search(query_of(product))
+    for scene in found:
+        _require_scene(scene)
+    if is_item:
+        lost = {*expected} - {scene.id for scene in found} - {target.stem}
+        require(not lost, f"a change of {target.name} lost {sorted(lost)[:2]}")
+    return CORRECT
+
+
+def item(site: Site, case: Path, chance: random.Random) -> str:
+    """Translate a changed item as any product."""
+    path = chance.choice(sorted((site.root / "stac").glob("*/*/*.json")))
+    try:
+        document = json.loads(mutate_json(json.loads(path.read_text()), chance))
+    except (ValueError, RecursionError):
+        # Whoever fetches items refuses this; see `catalogue`.
+        document = {}
+    location = chance.choice((str(path), "https://host/item.json", ""))
+    product = {"s": "S2L2A", "c": "DEM"}[path.parts[-3][0]] if "-1-" not in path.parts[-3] else "S1"
+    scene = scene_from_item(document if isinstance(document, dict) else {}, product, location=location)  # type: ignore[arg-type]
+    _require_scene(scene)
+    is_local = [href for href in scene.hrefs.values() if "://" not in href]
+    require(not (is_local and location.startswith("https:")), f"a remote item names {is_local[:1]}")
+    return CORRECT
+
+
+def _require_scene(scene: Scene) -> None:
+    (held,) = from_table(to_table([scene], Scene), Scene)
+    for one in fields(Scene):
+        require(getattr(held, one.name) == getattr(scene, one.name), f"{one.name} of a scene does not keep its value")
+    TypeAdapter(Scene).validate_python(scene)
+    require(not any(href.startswith("/vsi") for href in scene.hrefs.values()), "a scene names a virtual file")
+
+
+class _Signer:
+    def sign(self, href: str) -> str:
+        return href
+
+    def gdal_env(self) -> dict[str, str]:
+        return {}
+
+
+def raster(site: Site, case: Path, chance: random.Random) -> str:
+    """Read a changed raster with both readers: the same bits, or both refuse."""
+    path = case / "band.tif"
+    path.write_bytes(mutate_tiff(chance.choice(site.rasters).read_bytes(), chance))
+    left, top = 399_960 + 10 * chance.randrange(-20, 100), 5_100_000 - 10 * chance.randrange(-20, 100)
+    grid = PatchGrid(epsg=32633, left=left, top=top, size=chance.choice((16, 48)), resolution=chance.choice((10, 20)))
+    wanted = Wanted(str(path), chance.choice(("nearest", "bilinear")))
+    with open_reader(_Signer()) as reader:
+        ours = _read(lambda: reader.read_bands([wanted], grid)[0])
+    with open_reference(_Signer()) as reference:
+        theirs = _read(lambda: reference.read(wanted.href, grid, resampling=wanted.resampling))
+    if isinstance(ours, SourceError) or isinstance(theirs, SourceError):
+        both = isinstance(ours, SourceError) and isinstance(theirs, SourceError)
+        require(both, f"one reader refuses: {ours!r} and {theirs!r}"[:300])
+        raise theirs  # type: ignore[misc]
+    require(ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes(), "the readers differ")
+    return CORRECT
+
+
+def _read(call: Callable[[], Any]) -> Any:
+    try:
+        return np.ascontiguousarray(call())
+    except SourceError as err:
+        return err
+
+
+def table(site: Site, case: Path, chance: random.Random) -> str:
+    """Check a dataset of which one table is changed; a clean answer means that the table says the same."""
+    root = _linked(site.dataset, case / "dataset")
+    target = chance.choice(sorted(root.rglob("*.parquet")))
+    before = pq.read_table(target).to_pydict()
+    _replace(target, mutate_parquet(target.read_bytes(), chance))
+    code = command(["validate", str(root)])
+    if code == 0:
+        is_same = _same(before, pq.read_table(target).to_pydict())
+        require(is_same or target.name in UNCHECKED, f"{target.name} differs unseen")
+        return CORRECT
+    return REFUSED
+
+
+UNCHECKED = {f"{name}.parquet" for name in ("scenes", "survey", "rejected", "events", "samples", "plan")}
+"""Tables that others are checked against."""
+
+
+def resume(site: Site, case: Path, chance: random.Random) -> str:
+    """Go on with a dataset of which a table, a receipt or the recipe is changed, and lacks a file."""
+    root = _linked(site.dataset, case / "dataset")
+    kept = sorted((root / "receipts").rglob("*.json"))
+    others = (chance.choice(kept), root / "recipe.yaml", root / "provenance.json")
+    target = chance.choice((*sorted(root.glob("*.parquet")), *others))
+    data = target.read_bytes()
+    if target.suffix == ".parquet":
+        _replace(target, mutate_parquet(data, chance))
+    elif target.suffix == ".json":
+        _replace(target, mutate_json(json.loads(data), chance))
+    else:
+        _replace(target, mutate_lines(data.decode(), YAML_POISON, chance))
+    chance.choice(sorted(root.rglob("*.zarr.zip"))).unlink()
+    return CORRECT if command(site.order.arguments(root, "--resume")) == 0 else REFUSED
+
+
+def recipe(site: Site, case: Path, chance: random.Random) -> str:
+    """Load a changed recipe; what is accepted survives being written and read."""
+    path = case / "recipe.yaml"
+    path.write_bytes(mutate_lines((site.root / "recipe.yaml").read_text(), YAML_POISON, chance))
+    loaded = load_recipe(str(path))
+    path.write_text(recipe_to_yaml(loaded), encoding="utf-8")
+    require(load_recipe(str(path)) == loaded, "a recipe changes when it is written and read")
+    return CORRECT
+
+
+def shard(site: Site, case: Path, chance: random.Random) -> str:
+    """Open a changed shard and read everything in it: it fits its own sizes, or is refused."""
+    path = case / "shard.zarr.zip"
+    source = chance.choice(sorted(site.dataset.rglob("*.zarr.zip")))
+    path.write_bytes(mutate_zip(source.read_bytes(), chance, canary=case / "canary"))
+    with opened(path) as dataset:
+        size = sum(variable.nbytes for variable in dataset.variables.values())
+        if size > 1 << 28:
+            # Nobody reads so much at once; each chunk of it is bounded by itself.
+            return CORRECT
+        for variable in dataset.variables.values():
+            require(variable.values.shape == variable.shape, "an array has another shape than it says")
+    return CORRECT
+
+
+def published(site: Site, case: Path, chance: random.Random) -> str:
+    """Check, count and repair a folder of published files of which one is changed."""
+    root = _linked(site.published, case / "published")
+    target = chance.choice([file for file in sorted(root.rglob("*")) if file.suffix in {".zip", ".parquet"}])
+    if target.suffix == ".zip":
+        _replace(target, mutate_zip(target.read_bytes(), chance, canary=case / "canary"))
+    else:
+        _replace(target, mutate_parquet(target.read_bytes(), chance))
+    what = chance.choice((["validate"], ["validate"], ["stats"], ["repair", "--out", str(case / "published" / "new")]))
+    if what[0] == "repair":
+        what = ["repair", "--out", str(case / "repaired")]
+    code = command([what[0], str(root), *what[1:]])
+    shutil.rmtree(case / "repaired", ignore_errors=True)
+    return CORRECT if code == 0 else REFUSED
+
+
+def places(site: Site, case: Path, chance: random.Random) -> str:
+    """Read a changed inventory or points file; what is accepted lies on the globe under safe names."""
+    source = chance.choice(site.places)
+    path = case / source.name
+    if source.suffix == ".csv":
+        path.write_bytes(mutate_lines(source.read_text(), CSV_POISON, chance))
+    elif chance.random() < 0.03:
+        path.write_text(VIRTUAL)
+    else:
+        path.write_bytes(mutate_json(json.loads(source.read_text()), chance))
+    placement = read_places(path, read_recipe(site.dataset))
+    for sample in placement.samples:
+        TypeAdapter(Sample).validate_python(sample)
+        require(abs(sample.lon) <= 180 and abs(sample.lat) <= 90, f"{sample.id} lies off the globe")
+        require("/" not in sample.id and sample.id not in ("", ".", ".."), f"{sample.id!r} is no name")
+    return CORRECT
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Run the command line; a failure must be told in one line."""
+    printed, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+        code = main(list(arguments))
+    errors = [line for line in said.getvalue().splitlines() if line.startswith("sen12: error: ")]
+    require(code in (0, 1, 2), f"exit code {code}")
+    require(len(errors) <= 1 and "Traceback" not in said.getvalue(), "more than one line of error")
+    require(code != 2 or len(errors) == 1, "a wrong request without a word")
+    return code
+
+
+def _linked(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target, copy_function=os.link)
+    return target
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.unlink()
+    path.write_bytes(data)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return repr(one) == repr(other)
+
+
+Target = Callable[[Site, Path, random.Random], str]
+TARGETS: dict[Target, int] = {
+    catalogue: 14, item: 18, raster: 22, table: 8, resume: 2, recipe: 12, shard: 10, published: 6, places: 8,
+}  # fmt: skip
+"""How often each is drawn."""
+
+
+def run_case(site: Site, case: Path, chance: random.Random, only: str = "") -> tuple[str, str, str]:
+    """Return target, outcome and detail of one input."""
+    chosen = {target: weight for target, weight in TARGETS.items() if only in ("", target.__name__)}
+    target = chance.choices(list(chosen), list(chosen.values()))[0]
+    try:
+        return target.__name__, target(site, case, chance), ""
+    except PipelineError as err:
+        text = str(err)
+        is_clear = "\n" not in text.strip() and len(text) > 10
+        return target.__name__, REFUSED if is_clear else "unclear", "" if is_clear else repr(text)
+    except WrongError as err:
+        return target.__name__, "wrong", str(err)
+    except MemoryError as err:
+        return target.__name__, "memory", repr(err)
+    finally:
+        static._all_scenes.cache_clear()
