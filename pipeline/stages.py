@@ -80,19 +80,23 @@ def survey(
     """
     moved: dict[str, Sample] = {}
     bar = _Bar(progress, len(found.samples))
+
+    def score(samples: Sequence[Sample]) -> list[Score]:
+        scored = [sample for sample in samples if sample.id not in found.unlabelled]
+        scenes = found.scenes.near(samples).read()
+        scores = _score(scored, scenes, recipe, source, runner, bar)
+        if recipe.seasons is not None and recipe.places.crs is None:
+            elsewhere = majority_grids(scored, scenes, by_key(scores), recipe)
+            scores = [score for score in scores if score.sample_id not in elsewhere]
+            scores += _score(list(elsewhere.values()), scenes, recipe, source, runner, bar)
+            moved.update(elsewhere)
+        return sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition))
+
     with ScoreWriter(found.scenes.path.with_name("survey.parquet")) as table:
         for samples in neighbourhoods(found.samples):
             bar.enter(len(samples))
-            scored = [sample for sample in samples if sample.id not in found.unlabelled]
             with without_collector():
-                scenes = found.scenes.near(samples).read()
-                scores = _score(scored, scenes, recipe, source, runner, bar)
-                if recipe.seasons is not None and recipe.places.crs is None:
-                    elsewhere = majority_grids(scored, scenes, by_key(scores), recipe)
-                    scores = [score for score in scores if score.sample_id not in elsewhere]
-                    scores += _score(list(elsewhere.values()), scenes, recipe, source, runner, bar)
-                    moved |= elsewhere
-                table.add(sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition)))
+                table.add(score(samples))
     samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
     return replace(found, samples=samples), table.table()
 

@@ -91,7 +91,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise LayoutError(f"{path} does not exist")
     try:
         with pq.ParquetFile(path) as file:
-            _require_fitting(path, file.metadata)
+            require_fitting(path, file.metadata)
             table = file.read(None if columns is None else list(columns))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         problem = " ".join(str(err).split())
@@ -102,7 +102,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table
 
 
-def _require_fitting(path: Path, metadata: pq.FileMetaData) -> None:
+def require_fitting(path: Path, metadata: pq.FileMetaData) -> None:
     """Refuse a table that would be far larger in memory than its file; raises LayoutError."""
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     unpacked = sum(group.total_byte_size for group in groups)

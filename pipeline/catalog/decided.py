@@ -76,10 +76,9 @@ def replanned(decided: Decided, unreadable: Iterable[Unreadable], recipe: Recipe
 
 def _once_replaced(rows: Sequence[PlanRow]) -> Sequence[PlanRow]:
     """Return the rows, or none where a plan on disk tells in one column that nothing in it was ever replaced."""
-    if isinstance(rows, Stored) and not any(
-        read_table(rows.path, ("first_choice",))["first_choice"].unique().to_pylist()
-    ):
-        return ()
+    if isinstance(rows, Stored):
+        first = read_table(rows.path, ("first_choice",))["first_choice"]
+        return rows if any(first.unique().to_pylist()) else ()
     return rows
 
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.catalog.codec import from_table, require_columns
+from pipeline.catalog.codec import from_table, require_columns, require_fitting
 from pipeline.catalog.columns import fields_of
 from pipeline.errors import LayoutError
 
@@ -136,9 +136,11 @@ def open_table(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise LayoutError(f"{path} does not exist")
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as err:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         raise _damaged(path, err) from err
+    require_fitting(path, file.metadata)
+    return file
 
 
 def read_group(path: Path, number: int, record: type[Any], columns: Mapping[str, str] | None = None) -> pa.Table:
@@ -148,7 +150,7 @@ def read_group(path: Path, number: int, record: type[Any], columns: Mapping[str,
     with open_table(path) as file:
         try:
             return file.read_row_group(number, columns=stored).select(stored).rename_columns(names)
-        except (pa.ArrowInvalid, OSError) as err:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
             raise _damaged(path, err) from err
 
 

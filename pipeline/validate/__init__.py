@@ -1,12 +1,13 @@
 """Checks on a finished dataset: returns findings, changes nothing."""
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.catalog import Decided, read_decided, replanned
 from pipeline.errors import LayoutError, PipelineError, RecipeError
 from pipeline.folder import read_provenance, read_recipe
-from pipeline.records import Shard
+from pipeline.records import Recipe, Shard
 from pipeline.validate.findings import Finding
 from pipeline.validate.shards import check_shard
 from pipeline.validate.tables import check_tables
@@ -31,6 +32,8 @@ def validate(root: Path) -> list[Finding]:
     try:
         decided = read_decided(root)
         shards = decided.shards(recipe)
+        # What only the rows tell is found as they are read.
+        deque(shards, maxlen=0)
     except PipelineError as err:
         return [Finding("plan", f"{str(err).removeprefix(str(root)).lstrip('/')}; the dataset must be planned again")]
     except KeyError as err:
