@@ -92,8 +92,8 @@ def measured(folder: Path):
     source = stages.connect(request)
     with open_runner(ClusterSetting()) as runner:
         found, scores = stages.survey(find(request, source), request.recipe, source, runner, lambda *_: None)
-    decided = stages.decide(found, scores, request.recipe)
-    stages.save_plan(request, decided)
+        stages.make_plan(request, found, scores, runner)
+    decided = stages.load_plan(request.out)
     shards = [shard for shard in stages.shards_of(decided, request.recipe) if shard.name.endswith("000001")]
     options = BuildOptions(root=request.out, source=source)
     build_shard(shards[0], request.recipe, options)

@@ -51,7 +51,7 @@ def build_dataset(  # noqa: PLR0913
         with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
             if found is not None:
                 placed, scores = survey(request, whole(found), whole(runner))
-                plan(request, whole(placed), whole(scores))
+                plan(request, whole(placed), whole(scores), whole(runner))
             reports = build(request, whole(runner))
         summary = finish(request, whole(reports))
     except (PipelineError, OSError) as err:

@@ -49,7 +49,7 @@ def plan_dataset(  # noqa: PLR0913
             found = search(request)
             with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
                 placed, scores = survey(request, whole(found), whole(runner))
-            plan(request, whole(placed), whole(scores))
+                plan(request, whole(placed), whole(scores), whole(runner))
         line = price(request)
     except (PipelineError, OSError) as err:
         return Failed(message=one_line(err))

@@ -23,11 +23,12 @@ from flows.artifacts import (
 from flows.parameters import make_request
 from pipeline import stages
 from pipeline.assemble import BuildOptions
+from pipeline.catalog.scores import ScoreTable
 from pipeline.cluster import ClusterSetting, Runner, open_runner
 from pipeline.errors import AllowanceError, TransientSourceError
 from pipeline.folder import Request
 from pipeline.publish import Publication, publish, require_whole
-from pipeline.records import Score, ShardReport
+from pipeline.records import ShardReport
 from pipeline.search import Found, find
 
 Given = ParamSpec("Given")
@@ -83,7 +84,7 @@ def search(request: Request) -> Found:
 
 
 @stage("survey", retries=3, backoff=30)
-def survey(request: Request, found: Found, runner: Runner) -> tuple[Found, list[Score]]:
+def survey(request: Request, found: Found, runner: Runner) -> tuple[Found, ScoreTable]:
     """Judge every patch on every acquisition that could serve it; returns the patches on their final grids."""
     progress = ProgressArtifact(f"survey-{request.recipe.name}", "batches of scenes surveyed")
     found, scores = stages.survey(found, request.recipe, stages.connect(request), runner, progress)
@@ -92,10 +93,10 @@ def survey(request: Request, found: Found, runner: Runner) -> tuple[Found, list[
 
 
 @stage("plan")
-def plan(request: Request, found: Found, scores: Sequence[Score]) -> None:
+def plan(request: Request, found: Found, scores: ScoreTable, runner: Runner) -> None:
     """Decide what every file will hold, and write the plan."""
-    decided = stages.decide(found, scores, request.recipe)
-    stages.save_plan(request, decided)
+    stages.make_plan(request, found, scores, runner)
+    decided = stages.load_plan(request.out)
     get_run_logger().info("%s", cost_line(stages.cost_of(decided, request.recipe)))
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ MEMBERS = (
     "provenance.json", "recipe.yaml", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
     "survey.parquet", "plan.parquet", "unreadable.parquet", "ledger.parquet", "frames.parquet", "labels.parquet",
     "statistics.json", "README.md", "preview.png", "lock.zip",
-    "all", "train", "val", "test", "receipts", "metadata", "splits",
+    "all", "train", "val", "test", "receipts", "metadata", "splits", ".planning",
 )  # fmt: skip
 """Everything that a dataset's folder holds; nothing else in it is ever removed. What says whose it is comes first."""
 
@@ -64,6 +64,10 @@ def writing(root: Path) -> Iterator[None]:
         ) from err
 
 
+PLANNING = ".planning"
+"""Folder beside the dataset's members where a plan is being made; it holds nothing that a dataset needs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a user asks for."""
@@ -98,7 +102,7 @@ def check_folder(request: Request, existing: Existing) -> bool:
     out = request.out
     if out.exists() and not out.is_dir():
         raise RecipeError(f"{out} is a file; name a folder for the dataset")
-    if not out.is_dir() or not any(out.iterdir()) or _is_barely_started(out):
+    if not out.is_dir() or all(member.name == PLANNING for member in out.iterdir()) or _is_barely_started(out):
         return False
     if not (out / "recipe.yaml").is_file() or not (out / "provenance.json").is_file():
         raise RecipeError(f"{out} is not empty and holds no dataset of this program; name another folder")
@@ -112,9 +116,29 @@ def check_folder(request: Request, existing: Existing) -> bool:
     return (out / "plan.parquet").is_file()
 
 
+@contextmanager
+def planning_folder(out: Path) -> Iterator[Path]:
+    """Yield the empty folder that a plan is made in; what fails inside removes it, and `out` where that is empty."""
+    folder, is_new = out / PLANNING, not out.exists()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    except BaseException:
+        end_planning(out)
+        if is_new:
+            out.rmdir()
+        raise
+
+
+def end_planning(out: Path) -> None:
+    """Remove the folder that a plan was made in."""
+    shutil.rmtree(out / PLANNING, ignore_errors=True)
+
+
 def start_folder(request: Request) -> None:
-    """Make the folder the request's own: what an earlier dataset left in it is removed."""
-    clear_folder(request.out)
+    """Make the folder the request's own: what an earlier dataset left in it is removed, but not a plan being made."""
+    clear_folder(request.out, kept=(PLANNING,))
     request.out.mkdir(parents=True, exist_ok=True)
     provenance = json.dumps(request.provenance, indent=1, sort_keys=True) + "\n"
     parts = {"provenance.json": provenance, "recipe.yaml": recipe_to_yaml(request.recipe)}
@@ -142,10 +166,12 @@ def _is_barely_started(out: Path) -> bool:
         return False
 
 
-def clear_folder(out: Path) -> None:
+def clear_folder(out: Path, *, kept: Collection[str] = ()) -> None:
     """Remove the members of a dataset from `out`, and nothing else; what says whose it is goes last."""
     for name in reversed(MEMBERS):
         member = out / name
+        if name in kept:
+            continue
         if member.is_dir() and not member.is_symlink():
             shutil.rmtree(member)
         else:

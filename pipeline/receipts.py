@@ -9,6 +9,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,20 @@ _FAULTS_KEPT = 20
 
 def plan_digest(shard: Shard, recipe: Recipe) -> str:
     """Return the SHA-256 of everything that decides the shard's bytes, hexadecimal."""
-    decided = {"shard": dataclasses.asdict(shard), "recipe": recipe.model_dump(mode="json")}
-    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=_as_text).encode()).hexdigest()
+    decided = {"shard": shard, "recipe": recipe.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(decided, sort_keys=True, default=_as_json).encode()).hexdigest()
 
 
-def _as_text(value: Any) -> str:
+@cache
+def _fields_of(record: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(record))
+
+
+def _as_json(value: Any) -> Any:
+    """Return what JSON has for a record (its fields, as they are), for bytes and for times."""
+    if dataclasses.is_dataclass(value):
+        kind: Any = type(value)
+        return {name: getattr(value, name) for name in _fields_of(kind)}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):

@@ -1,15 +1,18 @@
 """What is there: places from the user's file, and every scene of the source that could serve them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
 
 import shapely
 
 from pipeline import grid
+from pipeline.catalog.scenes import SceneTable, SceneWriter
 from pipeline.errors import RecipeError
-from pipeline.folder import Request
+from pipeline.folder import Request, planning_folder
 from pipeline.plan.candidates import seen_samples
 from pipeline.plan.rows import needed_bands, windows_for
 from pipeline.plan.windows import Interval, merged
@@ -26,7 +29,7 @@ class Found:
 
     samples: tuple[Sample, ...]
     events: tuple[Event, ...]
-    scenes: tuple[Scene, ...]
+    scenes: SceneTable
     rejected: tuple[RejectedEvent, ...] = ()
     """Events that cannot be used, by id."""
     unlabelled: Mapping[str, str] = field(default_factory=dict)
@@ -38,6 +41,8 @@ class Found:
 def find(request: Request, source: Source) -> Found:
     """Turn places into samples and search the source for every scene that could serve them.
 
+    The scenes lie on disk, in a folder beside the dataset's own files where planning works.
+
     Raises
     ------
     RecipeError
@@ -45,40 +50,64 @@ def find(request: Request, source: Source) -> Found:
     """
     recipe = request.recipe
     placement = read_places(request.places, recipe)
-    samples = placement.samples
     if recipe.window is not None or any(_needs_date(name, recipe) for name in recipe.modalities):
-        _require_dates(samples, request)
-    products = needed_products(recipe)
+        _require_dates(placement.samples, request)
+    with planning_folder(request.out) as folder:
+        if placement.inventory is None:
+            return _find_points(placement.samples, request, source, folder)
+        return _find_inventory(placement, placement.inventory, request, source, folder)
+
+
+def _find_points(samples: tuple[Sample, ...], request: Request, source: Source, folder: Path) -> Found:
+    with SceneWriter(folder / "scenes.parquet") as scenes:
+        for product in needed_products(request.recipe):
+            before = scenes.count
+            for found in search(product, samples, request.recipe, source):
+                scenes.add(found)
+            scenes.flush()
+            kinds = [kind for kind in scenes.kinds if kind.product == product]
+            _require_scenes(product, kinds if scenes.count > before else [], samples, request)
+        scenes.finish()
+    return Found(samples=samples, events=(), scenes=scenes.table())
+
+
+def _find_inventory(
+    placement: Placement, inventory: Inventory, request: Request, source: Source, folder: Path
+) -> Found:
+    recipe, samples = request.recipe, placement.samples
     scenes: list[Scene] = []
-    if products:
-        scenes = search(products[0], samples, recipe, source, widened=placement.inventory is not None)
-        _require_scenes(products[0], scenes, samples, request)
-    negatives = _negatives(placement, scenes, recipe, source)
-    if placement.inventory is not None:
-        samples = tuple(sorted((*samples, *negatives), key=_spatial_order))
+    products = needed_products(recipe)
+    for product in products[:1]:
+        scenes = _distinct(search(product, samples, recipe, source, widened=True))
+        _require_scenes(product, scenes, samples, request)
+    negatives = _negatives(placement, inventory, scenes, recipe, source)
+    samples = tuple(sorted((*samples, *negatives), key=_spatial_order))
     for product in products[1:]:
-        found = search(product, samples, recipe, source)
+        found = _distinct(search(product, samples, recipe, source))
         _require_scenes(product, found, samples, request)
         scenes += found
-    if placement.inventory is None:
-        return Found(samples=samples, events=(), scenes=tuple(scenes))
+    with SceneWriter(folder / "scenes.parquet") as table:
+        for _, members in groupby(scenes, key=lambda scene: scene.product):
+            table.add(members)
+            table.flush()
+        table.finish()
     used = {event_id for sample in samples for event_id in sample.event_ids}
     return Found(
         samples=samples,
-        events=tuple(event for event in placement.inventory.events if event.id in used),
-        scenes=tuple(scenes),
-        rejected=_rejected(placement.inventory, placement.samples, scenes, recipe),
+        events=tuple(event for event in inventory.events if event.id in used),
+        scenes=table.table(),
+        rejected=_rejected(inventory, placement.samples, scenes, recipe),
         unlabelled=placement.unlabelled,
         notes=_notes(placement, negatives, recipe),
     )
 
 
-def _negatives(placement: Placement, scenes: Sequence[Scene], recipe: Recipe, source: Source) -> tuple[Sample, ...]:
-    if placement.inventory is None:
-        return ()
+def _negatives(
+    placement: Placement, inventory: Inventory, scenes: Sequence[Scene], recipe: Recipe, source: Source
+) -> tuple[Sample, ...]:
     coverage = shapely.union_all([shapely.from_wkb(scene.footprint) for scene in scenes]) if scenes else None
     slopes = DemSlopes(source=source) if recipe.places.min_slope is not None else None
-    return negative_samples(_labelled(placement), placement.inventory, recipe, coverage=coverage, slopes=slopes)
+    return negative_samples(_labelled(placement), inventory, recipe, coverage=coverage, slopes=slopes)
 
 
 def _labelled(placement: Placement) -> list[Sample]:
@@ -135,15 +164,21 @@ def needed_products(recipe: Recipe) -> list[Product]:
 
 def search(
     product: Product, samples: Sequence[Sample], recipe: Recipe, source: Source, *, widened: bool = False
-) -> list[Scene]:
-    """Search per cluster of places and per stretch of time; `widened` takes in where negatives may lie."""
+) -> Iterator[list[Scene]]:
+    """Search per cluster of places and per stretch of time; scenes of several clusters come several times.
+
+    `widened` takes in where negatives may lie.
+    """
     grids = [_widened(sample.grid, recipe.places.margin) if widened else sample.grid for sample in samples]
-    found: dict[tuple[str, str], Scene] = {}
     for area, members in cluster_places(list(grid.footprints(grids))):
         for start, end in _stretches([samples[index] for index in members], product, recipe):
-            query = Query(product=product, start=start, end=end, footprint=area, own=recipe.own_modalities.get(product))
-            for scene in source.search(query):
-                found[scene.collection, scene.id] = scene
+            own = recipe.own_modalities.get(product)
+            yield source.search(Query(product=product, start=start, end=end, footprint=area, own=own))
+
+
+def _distinct(answers: Iterable[Sequence[Scene]]) -> list[Scene]:
+    """Return every scene once, by time and id."""
+    found = {(scene.collection, scene.id): scene for scenes in answers for scene in scenes}
     return sorted(found.values(), key=lambda scene: (scene.acquired, scene.id))
 
 

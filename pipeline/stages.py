@@ -4,24 +4,27 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.assemble import BuildOptions, build_shard, unfinished
-from pipeline.catalog import Decided, read_decided, replanned, write_built, write_decided, write_replanned
+from pipeline.catalog import Decided, read_decided, replanned, write_built, write_replanned
 from pipeline.catalog.built import LedgerRow
+from pipeline.catalog.decided import TABLES, write_places
+from pipeline.catalog.planned import STRETCH, Order, write_plan
+from pipeline.catalog.scores import ScoreTable, ScoreWriter
 from pipeline.cluster import Runner, limited
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, clear_leftovers, start_folder, writing
+from pipeline.folder import Request, clear_leftovers, end_planning, start_folder, writing
 from pipeline.plan.majority import majority_grids
-from pipeline.plan.packing import NOWHERE, make_shards, pack
+from pipeline.plan.packing import NOWHERE, Place, pack, packing_order
 from pipeline.plan.policies import is_measured
-from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
+from pipeline.plan.rows import needed_bands, optical_offer, radar_offer
+from pipeline.planning import Decisions, Neighbourhood, by_key, decide_neighbourhood, neighbourhoods, without_collector
 from pipeline.receipts import plan_digest
-from pipeline.records import PlanRow, Recipe, Score, Shard, ShardReport, Unreadable, unreadable_in
+from pipeline.records import Recipe, Sample, Scene, Score, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
@@ -67,91 +70,137 @@ def connect(request: Request) -> Source:
 
 def survey(
     found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress
-) -> tuple[Found, list[Score]]:
-    """Score every patch on every Sentinel-2 acquisition that could serve it, sorted by sample and time.
+) -> tuple[Found, ScoreTable]:
+    """Score every patch on every Sentinel-2 acquisition that could serve it, neighbourhood after neighbourhood.
 
     Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise.
 
     Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
     zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
     """
-    scores = _score(found, recipe, source, runner, progress)
-    if recipe.seasons is None or recipe.places.crs is not None:
-        return found, scores
-    moved = majority_grids(found.samples, found.scenes, _by_key(scores), recipe)
-    if not moved:
-        return found, scores
-    again = _score(replace(found, samples=tuple(moved.values())), recipe, source, runner, progress)
-    kept = [score for score in scores if score.sample_id not in moved]
+    moved: dict[str, Sample] = {}
+    bar = _Bar(progress, len(found.samples))
+
+    def score(samples: Sequence[Sample]) -> list[Score]:
+        scored = [sample for sample in samples if sample.id not in found.unlabelled]
+        scenes = found.scenes.near(samples).read()
+        scores = _score(scored, scenes, recipe, source, runner, bar)
+        if recipe.seasons is not None and recipe.places.crs is None:
+            elsewhere = majority_grids(scored, scenes, by_key(scores), recipe)
+            scores = [score for score in scores if score.sample_id not in elsewhere]
+            scores += _score(list(elsewhere.values()), scenes, recipe, source, runner, bar)
+            moved.update(elsewhere)
+        return sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition))
+
+    with ScoreWriter(found.scenes.path.with_name("survey.parquet")) as table:
+        for samples in neighbourhoods(found.samples):
+            bar.enter(len(samples))
+            with without_collector():
+                table.add(score(samples))
     samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
-    return replace(found, samples=samples), sorted((*kept, *again), key=_score_order)
+    return replace(found, samples=samples), table.table()
 
 
-def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
-    samples = [sample for sample in found.samples if sample.id not in found.unlabelled]
+class _Bar:
+    """Progress over batches whose number is known of the neighbourhoods so far; of the others it is foretold."""
+
+    def __init__(self, progress: Progress, samples: int) -> None:
+        self._progress, self._samples = progress, samples
+        self._begun = self._done = self._known = 0
+
+    def enter(self, samples: int) -> None:
+        """Say that so many more samples are at work."""
+        self._begun += samples
+
+    def expect(self, batches: int) -> None:
+        """Say that so many more batches are known of."""
+        self._known += batches
+        self._show()
+
+    def step(self) -> None:
+        """Say that one more batch is done."""
+        self._done += 1
+        self._show()
+
+    def _show(self) -> None:
+        self._progress(self._done, round(self._known * self._samples / max(self._begun, 1)))
+
+
+def _score(
+    samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, source: Source, runner: Runner, bar: _Bar
+) -> list[Score]:
+    if not samples:
+        return []
     group = survey_batches
     if isinstance(source, ScoringSource):
         group = partial(place_batches, largest=source.windows_at_once)
-    batches = group(samples, optical_offer(samples, found.scenes, recipe))
+    batches = group(samples, optical_offer(samples, scenes, recipe))
     radar = needed_bands("S1", recipe)
     if radar and is_measured(recipe):
-        offer = radar_offer(samples, found.scenes, recipe)
+        offer = radar_offer(samples, scenes, recipe)
         batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
-    progress(0, len(batches))
+    bar.expect(len(batches))
     task = partial(survey_batch, source=limited(source, runner))
-    for done, batch in enumerate(runner.run(task, batches, threads=SURVEY_THREADS), start=1):
+    for batch in runner.run(task, batches, threads=SURVEY_THREADS):
         scores += batch
-        progress(done, len(batches))
-    return sorted(scores, key=_score_order)
+        bar.step()
+    return scores
 
 
-def _score_order(score: Score) -> tuple[str, datetime, str]:
-    return (score.sample_id, score.acquired, score.acquisition)
+def make_plan(request: Request, found: Found, scores: ScoreTable, runner: Runner) -> None:
+    """Decide and write every decided table; what an earlier dataset left in the folder goes when all of it is there.
 
-
-def _by_key(scores: Sequence[Score]) -> dict[tuple[str, str], Score]:
-    return {(score.sample_id, score.acquisition): score for score in scores}
-
-
-def decide(found: Found, scores: Sequence[Score], recipe: Recipe) -> Decided:
-    """Make the plan; samples without any image, or whose labels would be wrong, get rows with reasons, but no file.
+    Samples without any image, or whose labels would be wrong, get rows with reasons, but no file.
 
     Raises
     ------
     RecipeError
         No sample has a usable image.
     """
-    rows = [
-        _left_out(row, found.unlabelled[row.sample_id]) if row.sample_id in found.unlabelled else row
-        for row in plan_rows(found.samples, found.scenes, _by_key(scores), recipe)
-    ]
-    served = _served(rows, recipe)
+    folder, recipe = found.scenes.path.parent, request.recipe
+    order = packing_order(found.samples, recipe)
+    turns = {sample.id: turn for turn, sample in enumerate(order)}
+    stretches = -(-len(order) // STRETCH)
+    items = (
+        Neighbourhood(
+            number=number,
+            samples=samples,
+            stretches=tuple(turns[sample.id] // STRETCH for sample in samples),
+            scenes=found.scenes.near(samples),
+            scores=scores.of(samples),
+            kinds=found.scenes.kinds,
+            unlabelled={sample.id: found.unlabelled[sample.id] for sample in samples if sample.id in found.unlabelled},
+        )
+        for number, samples in enumerate(neighbourhoods(found.samples))
+    )
+    task = partial(decide_neighbourhood, recipe=recipe, folder=folder, stretches=stretches)
+    with writing(request.out):
+        made = sorted(runner.run(task, items, threads=1), key=lambda one: one.part)
+        places = _pack(found, made, recipe)
+        ranks = {sample.id: rank for rank, sample in enumerate(found.samples)}
+        order_of = Order(places=places, turns=turns, ranks=ranks)
+        write_plan(folder / "plan.parquet", [one.part for one in made], stretches, order_of)
+        write_places(folder, found.samples, places, found.events, found.rejected)
+        _move_in(request, folder)
+
+
+def _pack(found: Found, made: Sequence[Decisions], recipe: Recipe) -> dict[str, Place]:
+    served = frozenset[str]().union(*(one.served for one in made))
     if not served:
-        reasons = sorted({row.reason for row in rows if row.reason})
+        reasons = sorted(frozenset[str]().union(*(one.reasons for one in made)))
         advice = "mend the inventory" if found.unlabelled else "look farther in time, or raise max_cloud"
         raise RecipeError(f"none of {len(found.samples)} patches has a usable image ({', '.join(reasons)}); {advice}")
     places = pack([sample for sample in found.samples if sample.id in served], recipe)
-    return Decided(
-        samples=found.samples,
-        events=found.events,
-        scenes=found.scenes,
-        scores=tuple(scores),
-        rows=tuple(rows),
-        places={sample.id: places.get(sample.id, NOWHERE) for sample in found.samples},
-        rejected=found.rejected,
-    )
+    return {sample.id: places.get(sample.id, NOWHERE) for sample in found.samples}
 
 
-def _left_out(row: PlanRow, reason: str) -> PlanRow:
-    return PlanRow(sample_id=row.sample_id, modality=row.modality, timestep=row.timestep, choice=None, reason=reason)
-
-
-def save_plan(request: Request, decided: Decided) -> None:
-    """Write recipe, provenance and the decided tables; what an earlier dataset left in the folder goes."""
-    with writing(request.out):
-        start_folder(request)
-        write_decided(request.out, decided)
+def _move_in(request: Request, folder: Path) -> None:
+    """Make the folder the request's own and put the tables into it, the plan last."""
+    start_folder(request)
+    for name in TABLES:
+        (folder / f"{name}.parquet").replace(request.out / f"{name}.parquet")
+    end_planning(request.out)
 
 
 def load_plan(root: Path) -> Decided:
@@ -159,10 +208,9 @@ def load_plan(root: Path) -> Decided:
     return read_decided(root)
 
 
-def shards_of(decided: Decided, recipe: Recipe) -> list[Shard]:
-    """Return every file that the plan asks for."""
-    events = {event.id: event for event in decided.events}
-    return make_shards(decided.samples, events, decided.places, decided.rows, recipe)
+def shards_of(decided: Decided, recipe: Recipe) -> Sequence[Shard]:
+    """Return every file that the plan asks for; of a plan on disk they are made as they are asked for."""
+    return decided.shards(recipe)
 
 
 def cost_of(decided: Decided, recipe: Recipe) -> Cost:
@@ -252,7 +300,7 @@ def _found_unreadable(
 
 
 def _build_shards(
-    todo: list[Shard], recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
+    todo: Sequence[Shard], recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
 ) -> dict[str, ShardReport]:
     """Return the reports of the shards by path, after a few rounds over those that are not done."""
     total, done = len(todo), 0
@@ -311,13 +359,3 @@ def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[Shard
         write_preview(root, decided, shards)
         write_card(root, recipe, ledger, decided, statistics)
     return ledger
-
-
-def _served(rows: Sequence[PlanRow], recipe: Recipe) -> set[str]:
-    """Return the samples that get a place in a file."""
-    if recipe.complete:
-        return {row.sample_id for row in rows} - {row.sample_id for row in rows if row.choice is None}
-    series = {modality.name for modality in recipe.wanted if modality.is_series}
-    if any(row.modality in series for row in rows):
-        return {row.sample_id for row in rows if row.choice and row.modality in series}
-    return {row.sample_id for row in rows if row.choice}

@@ -1,13 +1,9 @@
 """Records to Arrow tables and back: one codec for every parquet file, derived from the records' types."""
 
-import dataclasses
 import json
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +11,7 @@ import shapely
 from pydantic import TypeAdapter, ValidationError
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.catalog.columns import UnexpectedColumn, arrow_type, decode_records, encode, fields_of
 from pipeline.errors import LayoutError
 
 Record = TypeVar("Record")
@@ -27,42 +24,16 @@ MOST_ROWS = 1_000_000
 ROWS_A_BYTE = 10
 """Beyond that; rows have ids, which take more."""
 
-_SIMPLE: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    bytes: pa.binary(),
-    datetime: pa.timestamp("us", tz="UTC"),
-}
-
 
 def arrow_schema(record: type[Any]) -> pa.Schema:
     """Return the Arrow schema of a dataclass: nested records become structs, tuples lists, mappings maps."""
-    return pa.schema(list(_arrow_type(record)))
-
-
-def _arrow_type(annotation: Any) -> pa.DataType:
-    if annotation in _SIMPLE:
-        return _SIMPLE[annotation]
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in {Union, types.UnionType}:
-        return _arrow_type(next(argument for argument in arguments if argument is not type(None)))
-    if origin is tuple:
-        return pa.list_(_arrow_type(arguments[0]))
-    if origin is typing.Literal:
-        return pa.string()
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return pa.map_(_arrow_type(arguments[0]), _arrow_type(arguments[1]))
-    if dataclasses.is_dataclass(annotation):
-        hints = typing.get_type_hints(annotation)
-        return pa.struct([(field.name, _arrow_type(hints[field.name])) for field in dataclasses.fields(annotation)])
-    raise TypeError(f"no Arrow type for {annotation}")
+    return pa.schema([(name, arrow_type(hint)) for name, hint in fields_of(record).items()])
 
 
 def to_table(records: Sequence[Any], record: type[Any]) -> pa.Table:
     """Return `records`, all of the dataclass `record`, as a table with one column per field."""
-    return pa.Table.from_pylist([dataclasses.asdict(item) for item in records], schema=arrow_schema(record))
+    columns = [encode([getattr(item, name) for item in records], hint) for name, hint in fields_of(record).items()]
+    return pa.Table.from_arrays(columns, schema=arrow_schema(record))
 
 
 def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
@@ -73,11 +44,26 @@ def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     LayoutError
         A column is missing or holds something else.
     """
-    names = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]
-    missing = [name for name in names if name not in table.column_names]
+    require_columns(table.schema, record)
+    try:
+        return [item for batch in table.to_batches() for item in decode_records(_columns(batch, record), record)]
+    except UnexpectedColumn:
+        return _checked(table.select(list(fields_of(record))).to_pylist(maps_as_pydicts="strict"), record)
+
+
+def require_columns(schema: pa.Schema, record: type[Any]) -> None:
+    """Raise LayoutError when a table lacks a field of `record`."""
+    missing = [name for name in fields_of(record) if name not in schema.names]
     if missing:
         raise LayoutError(f"table has no column {missing[0]}")
-    rows = table.select(names).to_pylist(maps_as_pydicts="strict")
+
+
+def _columns(batch: pa.RecordBatch, record: type[Any]) -> dict[str, pa.Array]:
+    return {name: batch.column(name) for name in fields_of(record)}
+
+
+def _checked(rows: Sequence[Mapping[str, Any]], record: type[Record]) -> list[Record]:
+    """Return the rows as `record`, each value looked at; says which one is wrong."""
     try:
         return TypeAdapter(list[record]).validate_python(rows)  # type: ignore[valid-type]
     except ValidationError as err:
@@ -105,7 +91,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise LayoutError(f"{path} does not exist")
     try:
         with pq.ParquetFile(path) as file:
-            _require_fitting(path, file.metadata)
+            require_fitting(path, file.metadata)
             table = file.read(None if columns is None else list(columns))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         problem = " ".join(str(err).split())
@@ -116,7 +102,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table
 
 
-def _require_fitting(path: Path, metadata: pq.FileMetaData) -> None:
+def require_fitting(path: Path, metadata: pq.FileMetaData) -> None:
     """Refuse a table that would be far larger in memory than its file; raises LayoutError."""
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     unpacked = sum(group.total_byte_size for group in groups)
@@ -131,13 +117,19 @@ def with_geometry(table: pa.Table, geometries: Sequence[bytes | None]) -> pa.Tab
     """Return `table` as GeoParquet 1.0.0 with a WKB column `geometry` in lon/lat (OGC:CRS84); None is null."""
     column = pa.array(geometries, pa.binary())
     shapes: list[BaseGeometry] = list(shapely.from_wkb([wkb for wkb in geometries if wkb is not None]))
-    described: dict[str, Any] = {
-        "encoding": "WKB",
-        "geometry_types": sorted({shape.geom_type for shape in shapes}),
-    }
-    if shapes:
-        described["bbox"] = [float(value) for value in shapely.total_bounds(shapes)]
-    geo = {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": described}}
+    bounds = [float(value) for value in shapely.total_bounds(shapes)] if shapes else None
+    geo = geo_metadata({shape.geom_type for shape in shapes}, bounds)
     table = table.append_column("geometry", column)
     metadata = {**(table.schema.metadata or {}), b"geo": json.dumps(geo, sort_keys=True).encode()}
     return table.replace_schema_metadata(metadata)
+
+
+def geo_metadata(kinds: Iterable[str], bounds: Sequence[float] | None) -> dict[str, Any]:
+    """Return what GeoParquet 1.0.0 says of a WKB column `geometry` in lon/lat (OGC:CRS84).
+
+    `kinds` are the types of its geometries, `bounds` west, south, east, north [degrees], None where there are none.
+    """
+    described: dict[str, Any] = {"encoding": "WKB", "geometry_types": sorted(kinds)}
+    if bounds is not None:
+        described["bbox"] = list(bounds)
+    return {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": described}}

@@ -4,7 +4,7 @@ What proves to be of no use while it is read joins unreadable.parquet, and the p
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,16 @@ import shapely
 
 from pipeline import grid
 from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
+from pipeline.catalog.files import StoredShards
+from pipeline.catalog.scenes import SceneWriter, scenes_over
+from pipeline.catalog.stored import Stored
 from pipeline.errors import LayoutError
-from pipeline.plan.packing import Place
+from pipeline.plan.packing import Place, packed, shards_from
 from pipeline.plan.replacing import affected_samples
 from pipeline.plan.rows import plan_rows
-from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Unreadable
+from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Shard, Unreadable
 
+TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
 UNREADABLE = "unreadable.parquet"
 
 _FOLDERS = ("all", "train", "val", "test")
@@ -32,15 +36,23 @@ class Decided:
 
     samples: tuple[Sample, ...]
     events: tuple[Event, ...]
-    scenes: tuple[Scene, ...]
-    scores: tuple[Score, ...]
-    rows: tuple[PlanRow, ...]
+    scenes: Sequence[Scene]
+    scores: Sequence[Score]
+    rows: Sequence[PlanRow]
+    """By file, then in the order of samples, of the recipe and of time; rows of samples in no file come last."""
     places: Mapping[str, Place]
     """Where each sample lies, by its id."""
     rejected: tuple[RejectedEvent, ...] = ()
     """Events of the inventory that cannot be used, by id."""
     unreadable: tuple[Unreadable, ...] = ()
     """Images that proved to be of no use, ascending; the rows do without them."""
+
+    def shards(self, recipe: Recipe) -> Sequence[Shard]:
+        """Return every file to write; where the rows are on disk, files are made as they are asked for."""
+        files = packed(self.samples, {event.id: event for event in self.events}, self.places)
+        if isinstance(self.rows, Stored):
+            return StoredShards(self.rows.path, files, recipe)
+        return shards_from(self.rows, files, recipe)
 
 
 def replanned(decided: Decided, unreadable: Iterable[Unreadable], recipe: Recipe) -> Decided:
@@ -49,23 +61,33 @@ def replanned(decided: Decided, unreadable: Iterable[Unreadable], recipe: Recipe
     Only samples that lost an image, or had lost one, are planned again; nothing moves to another file or place.
     """
     lost = tuple(sorted(set(unreadable)))
-    names = {name for name in affected_samples(decided.rows, lost) if decided.places[name].shard}
+    affected = affected_samples(_once_replaced(decided.rows), lost)
+    names = {name for name in affected if decided.places[name].shard}
     if not names:
         return replace(decided, unreadable=lost)
     samples = [sample for sample in decided.samples if sample.id in names]
     scores = {(s.sample_id, s.acquisition): s for s in decided.scores if s.sample_id in names}
-    made = {(r.sample_id, r.modality, r.timestep): r for r in plan_rows(samples, decided.scenes, scores, recipe, lost)}
+    near, kinds = scenes_over(decided.scenes, samples)
+    planned = plan_rows(samples, near, scores, recipe, lost, kinds=kinds)
+    made = {(row.sample_id, row.modality, row.timestep): row for row in planned}
     rows = tuple(made.get((row.sample_id, row.modality, row.timestep), row) for row in decided.rows)
     return replace(decided, rows=rows, unreadable=lost)
 
 
+def _once_replaced(rows: Sequence[PlanRow]) -> Sequence[PlanRow]:
+    """Return the rows, or none where a plan on disk tells in one column that nothing in it was ever replaced."""
+    if isinstance(rows, Stored):
+        first = read_table(rows.path, ("first_choice",))["first_choice"]
+        return rows if any(first.unique().to_pylist()) else ()
+    return rows
+
+
 def write_decided(root: Path, decided: Decided) -> None:
     """Write the six tables, the plan last: a folder with a plan has everything that the plan rests on."""
-    write_table(root / "samples.parquet", _samples_table(decided))
-    write_table(root / "events.parquet", _events_table(decided))
-    write_table(root / "rejected.parquet", _rejected_table(decided))
-    scenes = to_table(decided.scenes, Scene).drop_columns("footprint")
-    write_table(root / "scenes.parquet", with_geometry(scenes, [scene.footprint for scene in decided.scenes]))
+    write_places(root, decided.samples, decided.places, decided.events, decided.rejected)
+    with SceneWriter(root / "scenes.parquet") as scenes:
+        scenes.add(decided.scenes)
+        scenes.finish()
     write_table(root / "survey.parquet", to_table(decided.scores, Score))
     write_replanned(root, decided)
 
@@ -77,12 +99,32 @@ def write_replanned(root: Path, decided: Decided) -> None:
     write_table(root / "plan.parquet", _plan_table(decided))
 
 
+def write_places(
+    root: Path,
+    samples: Sequence[Sample],
+    places: Mapping[str, Place],
+    events: Sequence[Event],
+    rejected: Sequence[RejectedEvent],
+) -> None:
+    """Write samples and where they lie, events, and rejected events."""
+    write_table(root / "samples.parquet", _samples_table(samples, [places[sample.id] for sample in samples]))
+    outlines = [event.wkb for event in events]
+    write_table(root / "events.parquet", with_geometry(to_table(events, Event).drop_columns("wkb"), outlines))
+    table = to_table(rejected, RejectedEvent).drop_columns("wkb")
+    write_table(root / "rejected.parquet", with_geometry(table, [event.wkb or None for event in rejected]))
+
+
 def read_decided(root: Path) -> Decided:
-    """Read the tables back; raises LayoutError when one is absent or damaged."""
+    """Read the tables back, scenes, scores and rows only as they are asked for.
+
+    Raises
+    ------
+    LayoutError
+        A table is absent or damaged; of those that are read later, in what only its values tell, then.
+    """
     samples = read_table(root / "samples.parquet")
     events = read_table(root / "events.parquet")
     rejected = read_table(root / "rejected.parquet")
-    scenes = read_table(root / "scenes.parquet")
     records = from_table(samples, Sample)
     places = from_table(samples, Place)
     for place in places:
@@ -90,9 +132,9 @@ def read_decided(root: Path) -> Decided:
     return Decided(
         samples=tuple(records),
         events=tuple(from_table(_rename(events, "wkb"), Event)),
-        scenes=tuple(from_table(_rename(scenes, "footprint"), Scene)),
-        scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
-        rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
+        scenes=Stored(root / "scenes.parquet", Scene, {"geometry": "footprint"}),
+        scores=Stored(root / "survey.parquet", Score),
+        rows=Stored(root / "plan.parquet", PlanRow),
         places={sample.id: place for sample, place in zip(records, places, strict=True)},
         rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
         unreadable=tuple(_read_unreadable(root)),
@@ -112,23 +154,12 @@ def _require_inside(place: Place, root: Path) -> None:
         raise LayoutError(f"{root / 'samples.parquet'} names the file {place.split}/{place.shard}, which is no place")
 
 
-def _samples_table(decided: Decided) -> pa.Table:
-    table = to_table(decided.samples, Sample)
-    places = [decided.places[sample.id] for sample in decided.samples]
+def _samples_table(samples: Sequence[Sample], places: Sequence[Place]) -> pa.Table:
+    table = to_table(samples, Sample)
     table = table.append_column("split", pa.array([place.split for place in places], pa.string()))
     table = table.append_column("shard", pa.array([place.shard for place in places], pa.string()))
     table = table.append_column("position", pa.array([place.position for place in places], pa.int64()))
-    return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in decided.samples]))))
-
-
-def _events_table(decided: Decided) -> pa.Table:
-    table = to_table(decided.events, Event).drop_columns("wkb")
-    return with_geometry(table, [event.wkb for event in decided.events])
-
-
-def _rejected_table(decided: Decided) -> pa.Table:
-    table = to_table(decided.rejected, RejectedEvent).drop_columns("wkb")
-    return with_geometry(table, [event.wkb or None for event in decided.rejected])
+    return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in samples]))))
 
 
 def _without_nulls(table: pa.Table) -> pa.Table:
@@ -137,8 +168,15 @@ def _without_nulls(table: pa.Table) -> pa.Table:
 
 
 def _plan_table(decided: Decided) -> pa.Table:
-    table = to_table(decided.rows, PlanRow)
-    shards = [decided.places[row.sample_id].shard for row in decided.rows]
+    ranks = {sample.id: rank for rank, sample in enumerate(decided.samples)}
+
+    def turn(row: PlanRow) -> tuple[bool, str, str, int]:
+        place = decided.places[row.sample_id]
+        return (not place.shard, place.split, place.shard, ranks.get(row.sample_id, len(ranks)))
+
+    rows = sorted(decided.rows, key=turn)
+    table = to_table(rows, PlanRow)
+    shards = [decided.places[row.sample_id].shard for row in rows]
     return table.append_column("shard", pa.array(shards, pa.string()))
 
 

@@ -39,12 +39,11 @@ from pipeline.stages import (
     build,
     connect,
     cost_of,
-    decide,
     fallback_line,
     finish,
     forecast_of,
     load_plan,
-    save_plan,
+    make_plan,
     shards_of,
     survey,
 )
@@ -176,7 +175,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
         print("\n".join([f"{len(found.samples)} patches, {len(found.scenes)} scenes", *found.notes]))
         with _bar("survey") as progress:
             found, scores = survey(found, request.recipe, source, runner, progress)
-        save_plan(request, decide(found, scores, request.recipe))
+        make_plan(request, found, scores, runner)
         mirror.push()
     decided = load_plan(request.out)
     _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe))

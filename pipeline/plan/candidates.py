@@ -3,7 +3,9 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import shapely
@@ -15,6 +17,13 @@ from pipeline.records import AssetRef, Choice, PatchGrid, Sample, Scene, Score
 
 WHOLE = 0.999
 """Share of a patch that footprints must reach to count as the whole: their outlines are simplified."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Part = tuple[float, Any]
+"""Share of a patch inside an outline [1], and that part of it."""
+Member = tuple[float, Any, Scene]
+"""The same, and the scene of the outline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +49,68 @@ def find_candidates(
     found: dict[str, tuple[Candidate, ...]] = {sample.id: () for sample in samples}
     if not scenes or not samples:
         return found
-    outlines = np.array(shapely.from_wkb([scene.footprint for scene in scenes]))
+    outlines, shape_of = _outlines(scenes)
     patches = grid.footprints([sample.grid for sample in samples])
-    pairs = shapely.STRtree(outlines).query(patches, predicate="intersects")
-    touching: dict[int, list[int]] = defaultdict(list)
-    for patch_index, scene_index in pairs.T.tolist():
-        touching[patch_index].append(scene_index)
-    for patch_index, scene_indices in touching.items():
-        sample = samples[patch_index]
-        inside = scene_indices
-        if windows is not None:
-            intervals = windows(sample)
-            inside = [index for index in scene_indices if _is_inside(scenes[index].acquired, intervals)]
-        found[sample.id] = _join_passes(sample.grid, patches[patch_index], scenes, outlines, inside)
+    patch, scene = _touching(patches, outlines, shape_of)
+    if windows is not None:
+        inside = _are_inside(scenes, scene, [windows(sample) for sample in samples], patch)
+        patch, scene = patch[inside], scene[inside]
+    overlap = _Overlap(patches, outlines)
+    parts = overlap.of(patch, shape_of[scene])
+    edges = np.searchsorted(patch, np.arange(len(samples) + 1)).tolist()
+    numbers = scene.tolist()
+    for index, (first, last) in enumerate(pairwise(edges)):
+        if first < last:
+            members = [(*part, scenes[n]) for part, n in zip(parts[first:last], numbers[first:last], strict=True)]
+            found[samples[index].id] = _join_passes(samples[index].grid, patches[index], members)
     return found
+
+
+def _outlines(scenes: Sequence[Scene]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the distinct outlines, and which of them each scene has: passes over one tile mostly share theirs."""
+    numbers: dict[bytes, int] = {}
+    shape_of = np.array([numbers.setdefault(scene.footprint, len(numbers)) for scene in scenes], np.int64)
+    return np.array(shapely.from_wkb(list(numbers))), shape_of
+
+
+def _touching(
+    patches: NDArray[np.object_], outlines: NDArray[np.object_], shape_of: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pairs of patch and scene whose outlines meet, by patch."""
+    patch, shape = shapely.STRtree(outlines).query(patches, predicate="intersects")
+    by_shape = np.argsort(shape_of, kind="stable")
+    first = np.searchsorted(shape_of[by_shape], np.arange(len(outlines) + 1))
+    count = np.diff(first)[shape]
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    scene = by_shape[np.repeat(first[shape], count) + within]
+    patch = np.repeat(patch, count)
+    order = np.lexsort((scene, patch))
+    return patch[order], scene[order]
+
+
+def _are_inside(
+    scenes: Sequence[Scene],
+    scene: NDArray[np.int64],
+    windows: Sequence[tuple[Interval, ...]],
+    patch: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Tell which pairs of scene and patch meet in time: acquired in one of the patch's half-open intervals."""
+    most = max((len(intervals) for intervals in windows), default=0)
+    acquired = np.array([_micros(one.acquired) for one in scenes], np.int64)[scene]
+    inside = np.zeros(len(patch), np.bool_)
+    for number in range(most):
+        limits = [_limits(intervals[number]) if number < len(intervals) else (0, 0) for intervals in windows]
+        start, end = np.array(limits, np.int64).T
+        inside |= (start[patch] <= acquired) & (acquired < end[patch])
+    return inside
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def _limits(interval: Interval) -> tuple[int, int]:
+    return _micros(interval[0]), _micros(interval[1])
 
 
 def seen_samples(samples: Sequence[Sample], scenes: Sequence[Scene], windows: Windows | None) -> set[str]:
@@ -100,8 +157,10 @@ def partnered(optical: Sequence[Candidate], level1c: Sequence[Candidate]) -> lis
     for candidate in optical:
         tiles = partners.get(candidate.acquisition, set())
         scenes = tuple(scene for scene in candidate.scenes if scene.tile in tiles)
-        is_whole = scenes == candidate.scenes or candidate.first_reach >= WHOLE
-        if is_whole and scenes[:1] == candidate.scenes[:1]:
+        is_whole = candidate.first_reach >= WHOLE
+        if scenes == candidate.scenes:
+            kept.append(candidate)
+        elif is_whole and scenes[:1] == candidate.scenes[:1]:
             kept.append(replace(candidate, scenes=scenes))
     return kept
 
@@ -142,41 +201,61 @@ def _is_inside(moment: datetime, intervals: tuple[Interval, ...]) -> bool:
     return any(start <= moment < end for start, end in intervals)
 
 
-def _join_passes(
-    patch_grid: PatchGrid,
-    patch: shapely.Geometry,
-    scenes: Sequence[Scene],
-    outlines: NDArray[np.object_],
-    indices: Iterable[int],
-) -> tuple[Candidate, ...]:
-    passes: dict[str, list[tuple[float, Scene, shapely.Geometry]]] = defaultdict(list)
-    for index in indices:
-        part = shapely.intersection(outlines[index], patch)
-        reach = shapely.area(part) / shapely.area(patch)
-        if reach > 0.0:
-            passes[scenes[index].acquisition].append((float(reach), scenes[index], part))
-    candidates = [_candidate(key, patch_grid, patch, members) for key, members in passes.items()]
+class _Overlap:
+    """How much of each patch lies inside an outline, worked out once for each pair of the two."""
+
+    def __init__(self, patches: NDArray[np.object_], outlines: NDArray[np.object_]) -> None:
+        self._patches, self._outlines = patches, outlines
+        shapely.prepare(outlines)
+
+    def of(self, patch: NDArray[np.int64], shape: NDArray[np.int64]) -> list[Part]:
+        """Return for each pair of indices the share of the patch inside the outline, and the part itself."""
+        count = len(self._outlines)
+        pairs, back = np.unique(patch * count + shape, return_inverse=True)
+        patches, outlines = self._patches[pairs // count], self._outlines[pairs % count]
+        reach = np.ones(len(pairs))
+        parts = patches.copy()
+        # Where the outline covers the patch, as most do, there is nothing to cut.
+        cut = np.flatnonzero(~shapely.covers(outlines, patches))
+        parts[cut] = shapely.intersection(outlines[cut], patches[cut])
+        reach[cut] = shapely.area(parts[cut]) / shapely.area(patches[cut])
+        known = list(zip(reach.tolist(), parts, strict=True))
+        return [known[number] for number in back.tolist()]
+
+
+def _join_passes(patch_grid: PatchGrid, patch: shapely.Geometry, members: Iterable[Member]) -> tuple[Candidate, ...]:
+    passes: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        if member[0] > 0.0:
+            passes[member[2].acquisition].append(member)
+    candidates = [_candidate(key, patch_grid, patch, held) for key, held in passes.items()]
     return tuple(sorted(candidates, key=lambda candidate: (candidate.acquired, candidate.acquisition)))
 
 
-def _candidate(
-    acquisition: str,
-    patch_grid: PatchGrid,
-    patch: shapely.Geometry,
-    members: list[tuple[float, Scene, shapely.Geometry]],
-) -> Candidate:
-    ordered = sorted(members, key=lambda member: member[1].id)
+def _candidate(acquisition: str, patch_grid: PatchGrid, patch: shapely.Geometry, members: list[Member]) -> Candidate:
+    if len(members) == 1:
+        reach, _, scene = members[0]
+        return Candidate(
+            acquisition=acquisition,
+            acquired=scene.acquired,
+            scenes=(scene,),
+            reach=min(reach, 1.0),
+            first_reach=reach,
+        )
+    ordered = sorted(members, key=lambda member: member[2].id)
     # Stable sorts, least important key first; newest processing wins between copies of one tile.
-    ordered.sort(key=lambda member: member[1].extras.get("generated", ""), reverse=True)
-    ordered.sort(key=lambda member: member[1].baseline, reverse=True)
+    ordered.sort(key=lambda member: member[2].extras.get("generated", ""), reverse=True)
+    ordered.sort(key=lambda member: member[2].baseline, reverse=True)
     ordered.sort(
-        key=lambda member: (member[0] < WHOLE, member[1].epsg != patch_grid.epsg, -round(min(member[0], WHOLE), 3))
+        key=lambda member: (member[0] < WHOLE, member[2].epsg != patch_grid.epsg, -round(min(member[0], WHOLE), 3))
     )
-    reach = shapely.area(shapely.union_all([part for _, _, part in ordered])) / shapely.area(patch)
+    reach = 1.0
+    if all(member[0] < 1.0 for member in members):
+        reach = float(shapely.area(shapely.union_all([part for _, part, _ in ordered])) / shapely.area(patch))
     return Candidate(
         acquisition=acquisition,
-        acquired=min(scene.acquired for _, scene, _ in ordered),
-        scenes=tuple(scene for _, scene, _ in ordered),
-        reach=float(min(reach, 1.0)),
+        acquired=min(scene.acquired for _, _, scene in ordered),
+        scenes=tuple(scene for _, _, scene in ordered),
+        reach=min(reach, 1.0),
         first_reach=ordered[0][0],
     )

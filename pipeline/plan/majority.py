@@ -10,6 +10,8 @@ from pipeline.plan.rows import plan_rows
 from pipeline.records import Recipe, Sample, Scene
 
 MODALITY = "S2L2A"
+OPTICAL = frozenset({"S2L2A", "S2L1C"})
+"""Products whose acquisitions decide each other."""
 
 
 def majority_grids(
@@ -19,6 +21,9 @@ def majority_grids(
 
     Among equals the zone of the earliest image wins, as in SSL4EO-S12 v1.1's metadata.
     """
+    # What else is planned decides no optical image.
+    optical = [modality.name for modality in recipe.wanted if modality.product in OPTICAL]
+    recipe = recipe.model_copy(update={"modalities": tuple(optical), "alternates": 0})
     zones: dict[str, list[int]] = {}
     for row in plan_rows(samples, scenes, scores, recipe):
         if row.modality == MODALITY and row.choice is not None and row.choice.tile:

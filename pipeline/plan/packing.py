@@ -1,6 +1,6 @@
 """Which patches share a file: shards in sample order, so that neighbours share scenes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -31,13 +31,10 @@ def pack(samples: Sequence[Sample], recipe: Recipe) -> dict[str, Place]:
     `local` keeps the samples' order, so that neighbours share scenes; `shuffled` orders them by a hash of seed and
     id. A sample's split depends on seed and id alone: more samples never move one from train to val.
     """
-    ordered = list(samples)
-    if recipe.packing == "shuffled":
-        ordered.sort(key=lambda sample: (_draw(recipe, "packing", sample.id), sample.id))
     counts: dict[str, int] = {}
     places = {}
-    for sample in ordered:
-        split = _split(sample.id, recipe)
+    for sample in packing_order(samples, recipe):
+        split = split_of(sample.id, recipe)
         index = counts.get(split, 0)
         counts[split] = index + 1
         number, position = divmod(index, recipe.samples_per_shard)
@@ -45,7 +42,18 @@ def pack(samples: Sequence[Sample], recipe: Recipe) -> dict[str, Place]:
     return places
 
 
-def _split(sample_id: str, recipe: Recipe) -> str:
+def packing_order(samples: Sequence[Sample], recipe: Recipe) -> list[Sample]:
+    """Return the samples folder by folder in the order in which they fill files; leaving some out moves no other."""
+    ordered = list(samples)
+    if recipe.packing == "shuffled":
+        ordered.sort(key=lambda sample: (_draw(recipe, "packing", sample.id), sample.id))
+    if recipe.split is not None:
+        ordered.sort(key=lambda sample: split_of(sample.id, recipe))
+    return ordered
+
+
+def split_of(sample_id: str, recipe: Recipe) -> str:
+    """Return the folder of a sample."""
     if recipe.split is None:
         return ALL
     return "val" if _draw(recipe, "split", sample_id) < recipe.split.val else "train"
@@ -68,32 +76,52 @@ def make_shards(
 
     A shard's rows have no alternates: a file's bytes do not depend on them.
     """
-    members: dict[str, list[Sample]] = {}
+    return shards_from(rows, packed(samples, events, places), recipe)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """Who is in which file."""
+
+    places: Mapping[str, Place]
+    """Place of every sample, by its id."""
+    files: Mapping[str, tuple[Sample, ...]]
+    """Samples of each file by position."""
+    events: Mapping[str, Event]
+    """Every event by its id."""
+
+
+def packed(samples: Sequence[Sample], events: Mapping[str, Event], places: Mapping[str, Place]) -> Packed:
+    """Return who is in which file."""
+    files: dict[str, list[Sample]] = {}
     for sample in samples:
         if places[sample.id].shard:
-            members.setdefault(places[sample.id].shard, []).append(sample)
+            files.setdefault(places[sample.id].shard, []).append(sample)
+    ordered = {name: tuple(sorted(held, key=lambda sample: places[sample.id].position)) for name, held in files.items()}
+    return Packed(places=places, files=ordered, events=events)
+
+
+def shards_from(rows: Iterable[PlanRow], packed: Packed, recipe: Recipe) -> list[Shard]:
+    """Return the files that have rows among these, by name and modality: all rows of a file have to be there."""
     by_file: dict[tuple[str, str], list[PlanRow]] = {}
     shared: dict[AssetRef, AssetRef] = {}
     for row in rows:
-        if places[row.sample_id].shard:
-            by_file.setdefault((places[row.sample_id].shard, row.modality), []).append(_lean(row, shared))
-    shards = []
-    for (name, modality), file_rows in sorted(by_file.items()):
-        held = sorted(members[name], key=lambda sample: places[sample.id].position)
-        own = recipe.own_modalities.get(modality)
-        shards.append(
-            Shard(
-                name=name,
-                split=places[held[0].id].split,
-                modality=modality,
-                bands=recipe.bands_of(modality),
-                samples=tuple(_shard_sample(sample, events, modality, recipe) for sample in held),
-                rows=tuple(file_rows),
-                timesteps=recipe.timesteps_of(modality),
-                own=own.modality(modality) if own else None,
-            )
+        name = packed.places[row.sample_id].shard
+        if name:
+            by_file.setdefault((name, row.modality), []).append(_lean(row, shared))
+    return [
+        Shard(
+            name=name,
+            split=packed.places[packed.files[name][0].id].split,
+            modality=modality,
+            bands=recipe.bands_of(modality),
+            samples=tuple(_shard_sample(sample, packed.events, modality, recipe) for sample in packed.files[name]),
+            rows=tuple(file_rows),
+            timesteps=recipe.timesteps_of(modality),
+            own=recipe.own_modalities[modality].modality(modality) if modality in recipe.own_modalities else None,
         )
-    return shards
+        for (name, modality), file_rows in sorted(by_file.items())
+    ]
 
 
 def _lean(row: PlanRow, shared: dict[AssetRef, AssetRef]) -> PlanRow:

@@ -72,19 +72,21 @@ def plan_rows(
     scores: Scores,
     recipe: Recipe,
     unreadable: Sequence[Unreadable] = (),
+    *,
+    kinds: Sequence[Scene] | None = None,
 ) -> list[PlanRow]:
     """Decide every (sample, modality, timestep), in the order of samples, recipe and time.
 
-    A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows. What is `unreadable`
-    is not chosen: the next best image stands in, the row says for which one, and where none is left it is missing
-    for the lost image's reason. A Sentinel-2 image that one level lacks serves no other level either.
+    A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows: none among `kinds`,
+    where `scenes` are only those near the samples. What is `unreadable` is not chosen: the next best image stands in,
+    the row says for which one, and where none is left it is missing for the lost image's reason. A Sentinel-2 image
+    that one level lacks serves no other level either.
     """
-    offers = {
-        modality.name: _offer(samples, scenes, recipe, modality)
-        for modality in recipe.wanted
-        if modality.product != "LABELS"
-    }
-    optical = optical_offer(samples, scenes, recipe)
+    offers = _offers(samples, scenes, recipe)
+    for modality in recipe.wanted:
+        if modality.product == "S1" and not _serving(modality, scenes if kinds is None else kinds, recipe):
+            offers[modality.name] = None
+    optical = next((offers[m.name] for m in recipe.wanted if m.product == "S2L2A"), None) or {}
     lost = lost_images(unreadable)
     rows: list[PlanRow] = []
     for sample in samples:
@@ -140,7 +142,7 @@ def radar_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Reci
     found: dict[str, dict[str, Candidate]] = {sample.id: {} for sample in samples}
     for modality in recipe.wanted:
         if modality.product == "S1":
-            for name, candidates in (_offer(samples, scenes, recipe, modality) or {}).items():
+            for name, candidates in _offer(samples, scenes, recipe, modality).items():
                 found[name].update({candidate.acquisition: candidate for candidate in candidates})
     return {name: tuple(candidates.values()) for name, candidates in found.items()}
 
@@ -196,15 +198,30 @@ class _Task:
         return to_choice(candidate, bands, self.scores.get((self.sample.id, candidate.acquisition)), mask=mask)
 
 
-def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, modality: Modality) -> Offer | None:
+def _offers(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> dict[str, Offer | None]:
+    """Return the candidates for each modality but labels; those of the same acquisitions share theirs."""
+    offers: dict[str, Offer | None] = {}
+    shared: dict[tuple[Product, str | None], Offer] = {}
+    for modality in recipe.wanted:
+        if modality.product != "LABELS":
+            key = (modality.product, modality.orbit_state)
+            if key not in shared:
+                shared[key] = _offer(samples, scenes, recipe, modality)
+            offers[modality.name] = shared[key]
+    return offers
+
+
+def _serving(modality: Modality, scenes: Sequence[Scene], recipe: Recipe) -> list[Scene]:
+    """Return the scenes that have what a modality needs."""
     orbit = modality.orbit_state
     if modality.product == "S1" and orbit is None:
         orbit = recipe.pairing.orbit_state
     bands = needed_bands(modality.product, recipe)
-    serving = scenes_with((scene for scene in scenes if scene.product == modality.product), bands, orbit)
-    if modality.product == "S1" and not serving:
-        return None
-    return find_candidates(samples, serving, windows_for(modality.product, recipe))
+    return scenes_with((scene for scene in scenes if scene.product == modality.product), bands, orbit)
+
+
+def _offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, modality: Modality) -> Offer:
+    return find_candidates(samples, _serving(modality, scenes, recipe), windows_for(modality.product, recipe))
 
 
 def _rows(task: _Task, frames: Sequence[Frame], candidates: Sequence[Candidate] | None) -> list[PlanRow]:
@@ -248,7 +265,8 @@ def _level1c_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Cand
         return level1c_choice(candidate, by_name[candidate.acquisition], bands, MASK_BAND)
 
     chosen = choice(frame.candidate) if frame.candidate else None
-    row = task.row(step, chosen, frame.reason, [choice(candidate) for candidate in frame.alternates])
+    spare = frame.alternates[: task.recipe.alternates]
+    row = task.row(step, chosen, frame.reason, [choice(candidate) for candidate in spare])
     return replace(row, is_padding=frame.is_padding)
 
 

@@ -1,6 +1,7 @@
 """The stretches of time that images of a place may come from: around its event, or one for each season."""
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 
 from pipeline.plan.request import DAY, Span
@@ -30,7 +31,13 @@ def season_windows(sample: Sample, seasons: Seasons, *, seed: int) -> tuple[tupl
 
     With a shift, all seasons of a place move into the past by one number of days that depends on seed and id alone.
     """
-    shift = timedelta(days=shift_of(sample.id, seasons, seed=seed))
+    return _shifted(seasons, shift_of(sample.id, seasons, seed=seed))
+
+
+@lru_cache(maxsize=4096)
+def _shifted(seasons: Seasons, days: int) -> tuple[tuple[Interval, ...], ...]:
+    # Places share the few hundred shifts that there are.
+    shift = timedelta(days=days)
     return tuple(
         tuple(_around(_years_back(day, back), seasons.half_width, shift) for back in range(seasons.years))
         for day in seasons.dates

@@ -1,11 +1,12 @@
 """Checks on a finished dataset: returns findings, changes nothing."""
 
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.catalog import Decided, read_decided, replanned
 from pipeline.errors import LayoutError, PipelineError, RecipeError
 from pipeline.folder import read_provenance, read_recipe
-from pipeline.plan.packing import make_shards
 from pipeline.records import Recipe, Shard
 from pipeline.validate.findings import Finding
 from pipeline.validate.shards import check_shard
@@ -30,7 +31,9 @@ def validate(root: Path) -> list[Finding]:
         return [Finding("recipe.yaml", str(err).removeprefix(f"recipe {root / 'recipe.yaml'}: "))]
     try:
         decided = read_decided(root)
-        shards = _shards(decided, recipe)
+        shards = decided.shards(recipe)
+        # What only the rows tell is found as they are read.
+        deque(shards, maxlen=0)
     except PipelineError as err:
         return [Finding("plan", f"{str(err).removeprefix(str(root)).lstrip('/')}; the dataset must be planned again")]
     except KeyError as err:
@@ -40,11 +43,6 @@ def validate(root: Path) -> list[Finding]:
     for shard in shards:
         findings += check_shard(root, shard, recipe)
     return sorted(set(findings))
-
-
-def _shards(decided: Decided, recipe: Recipe) -> list[Shard]:
-    events = {event.id: event for event in decided.events}
-    return make_shards(decided.samples, events, decided.places, decided.rows, recipe)
 
 
 def _check_members(root: Path) -> list[Finding]:
@@ -62,7 +60,7 @@ def _check_lost(decided: Decided, recipe: Recipe) -> list[Finding]:
     return [Finding("plan.parquet", "does not follow from unreadable.parquet; build with --resume")]
 
 
-def _strangers(root: Path, shards: list[Shard]) -> list[Finding]:
+def _strangers(root: Path, shards: Sequence[Shard]) -> list[Finding]:
     expected = {path for shard in shards for path in (shard.path, shard.receipt_path, shard.attempts_path)}
     found = [
         file.relative_to(root).as_posix()
