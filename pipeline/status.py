@@ -120,7 +120,7 @@ def dataset_status(root: Path) -> Status:
     return _status(root, recipe, decided, shards)
 
 
-def _shards(decided: Decided, recipe: Recipe) -> list[Shard]:
+def _shards(decided: Decided, recipe: Recipe) -> Sequence[Shard]:
     try:
         return shards_of(decided, recipe)
     except KeyError as err:
