@@ -98,14 +98,14 @@ def test_the_same_places_give_the_same_plan_and_pixels(
     pd.testing.assert_frame_equal(*surveys, check_exact=True)
 
     plan = pd.read_parquet(out / "ledger.parquet")
-    reads = int((~plan.modality.isin(["MASK"]) & (plan.state == "written")).sum())
-    # The classification came with the reflectance.
-    assert limited.computed["computePixels"] == reads - int(
-        ((plan.modality == "SCL") & (plan.state == "written")).sum()
-    )
+    read = plan[~plan.modality.isin(["MASK"]) & (plan.state == "written")]
+    assert (read.groupby(["sample_id", "modality"]).timestep.nunique() > 1).any()
+    # All dates of a patch in one request; the classification came with the reflectance.
+    patches = read[["sample_id", "modality"]].drop_duplicates()
+    assert limited.computed["computePixels"] == int((patches.modality != "SCL").sum())
     # Three searches, and one request that scores every date of every place.
     assert limited.computed["computeFeatures"] == 4
-    assert f"forecast: at most {reads} requests" in capsys.readouterr().out
+    assert f"forecast: at most {len(patches)} requests" in capsys.readouterr().out
     assert limited.refused == []
 
 
@@ -165,7 +165,7 @@ def test_a_plan_says_what_it_will_cost_before_a_pixel_is_fetched(
     assert "EECU hours" in printed
     assert main(arguments(archive, "earth-engine", tmp_path / "dataset", "--resume")) == 0
     ledger = pd.read_parquet(tmp_path / "dataset" / "ledger.parquet")
-    classes = int(((ledger.modality == "SCL") & (ledger.state == "written")).sum())
+    classes = ledger[(ledger.modality == "SCL") & (ledger.state == "written")].sample_id.nunique()
     assert f"forecast: at most {limited.computed['computePixels'] + classes} requests" in printed
 
 

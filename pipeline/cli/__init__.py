@@ -196,7 +196,7 @@ def _print_forecast(forecast: Forecast | None) -> None:
     if forecast is not None:
         print(
             f"forecast: at most {forecast.requests} requests, {forecast.bytes / 1e6:.1f} MB, "
-            f"about {forecast.compute_hours:.2f} EECU hours at half a second a request"
+            f"about {forecast.compute_hours:.2f} EECU hours at half a second a patch and date"
         )
 
 
