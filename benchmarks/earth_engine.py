@@ -63,13 +63,18 @@ def places(count: int) -> list[PatchGrid]:
     ]
 
 
+def bands_of(images: Sequence[str]) -> list[list[Wanted]]:
+    """Return what is read of each date."""
+    return [[Wanted(f"ee://{image}#{band}", "nearest") for band in ("SCL", *BANDS)] for image in images]
+
+
 def run_ours(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
     """Score every patch on every date, then read all bands and dates of a patch as a build does."""
     source = open_earth_engine(Collections())
     windows = [ScoreWindow(grid, (f"ee://{image}#SCL",)) for grid in grids for image in images]
     for first in range(0, len(windows), source.windows_at_once):
         source.class_shares(windows[first : first + source.windows_at_once])
-    wanted = [[Wanted(f"ee://{image}#{band}", "nearest") for band in ("SCL", *BANDS)] for image in images]
+    wanted = bands_of(images)
 
     def read_patch(grid: PatchGrid) -> None:
         with source.open_reader() as reader:
@@ -83,16 +88,12 @@ def run_ours(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
 
 def run_band_by_band(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
     """Read every band of every patch and date in a request of its own."""
-    _run_one_by_one(
-        grids, [[Wanted(f"ee://{image}#{band}", "nearest")] for image in images for band in ("SCL", *BANDS)]
-    )
+    _run_one_by_one(grids, [[band] for bands in bands_of(images) for band in bands])
 
 
 def run_date_by_date(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
     """Read all bands of every patch and date in a request of its own."""
-    _run_one_by_one(
-        grids, [[Wanted(f"ee://{image}#{band}", "nearest") for band in ("SCL", *BANDS)] for image in images]
-    )
+    _run_one_by_one(grids, bands_of(images))
 
 
 def _run_one_by_one(grids: Sequence[PatchGrid], reads: Sequence[Sequence[Wanted]]) -> None:
