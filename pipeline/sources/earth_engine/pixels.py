@@ -65,28 +65,36 @@ class EarthEngineReader:
         """
         read = (tuple(wanted), grid)
         bands = _bands(wanted)
-        if read in self._coming:
-            del self._coming[: self._coming.index(read) + 1]
-        found = self._answers.get(read) or self._recalled(bands, grid) or self._with_next(read)
+        found = self._answers.get(read) or self._recalled(bands, grid)
+        stack = self._taken(read)
+        if found is None:
+            found = self._read(stack)
         self._answers = {other: answer for other, answer in self._answers.items() if other in self._coming}
         return [found[parse_href(one.href)] for one in wanted]
 
-    def _with_next(self, read: Read) -> Answer:
-        """Read what is asked for, and what comes after it in the same request."""
-        reads = [(tuple(_bands(wanted)), grid) for wanted, grid in (read, *self._coming)]
-        count = stack_length(reads)
-        stack = list(dict.fromkeys((read, *self._coming[: count - 1])))
+    def _taken(self, read: Read) -> list[Read]:
+        """Take a read off what is coming; return it with those that go into the same request, if it was announced."""
+        if read not in self._coming:
+            return [read]
+        del self._coming[: self._coming.index(read)]
+        count = stack_length([(tuple(_bands(wanted)), grid) for wanted, grid in self._coming])
+        stack = list(dict.fromkeys(self._coming[:count]))
+        del self._coming[0]
+        return stack
+
+    def _read(self, stack: Sequence[Read]) -> Answer:
+        """Read what is asked for, the first of `stack`, and keep the rest for when it is."""
         try:
-            answers = self._stacked([_bands(wanted) for wanted, _ in stack], read[1])
+            answers = self._stacked([_bands(wanted) for wanted, _ in stack], stack[0][1])
         except TransientSourceError:
             raise
         except SourceError as err:
             if len(stack) == 1:
                 raise
-            # Only what is wrong with an image of its own may be said of an acquisition.
+            # What is wrong with one image may not be said of the others: each is asked for by itself.
             logger.debug("asked for one by one: %s", err)
-            del self._coming[: count - 1]
-            return self._stacked([_bands(read[0])], read[1])[0]
+            self._coming = [read for read in self._coming if read not in stack]
+            return self._stacked([_bands(stack[0][0])], stack[0][1])[0]
         self._answers = dict(zip(stack, answers, strict=True))
         return answers[0]
 
