@@ -1,4 +1,4 @@
-"""Requests to Earth Engine for one file of patches: ours, Xee's, and one for each band, counted by the emulator.
+"""Requests to Earth Engine for one file of patches: ours, Xee's, one for each date or band, counted by the emulator.
 
     PYTHONPATH=.:tests python benchmarks/earth_engine.py --places 64 --json earth_engine.json
 
@@ -63,27 +63,48 @@ def places(count: int) -> list[PatchGrid]:
     ]
 
 
+def bands_of(images: Sequence[str]) -> list[list[Wanted]]:
+    """Return what is read of each date."""
+    return [[Wanted(f"ee://{image}#{band}", "nearest") for band in ("SCL", *BANDS)] for image in images]
+
+
 def run_ours(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
-    """Score every patch on every date, then read all bands of a patch and date in one request."""
+    """Score every patch on every date, then read all bands and dates of a patch as a build does."""
     source = open_earth_engine(Collections())
     windows = [ScoreWindow(grid, (f"ee://{image}#SCL",)) for grid in grids for image in images]
     for first in range(0, len(windows), source.windows_at_once):
         source.class_shares(windows[first : first + source.windows_at_once])
-    wanted = [[Wanted(f"ee://{image}#{band}", "nearest") for band in ("SCL", *BANDS)] for image in images]
-    with source.open_reader() as reader, ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda job: reader.read_bands(job[1], job[0]), [(g, w) for g in grids for w in wanted]))
+    wanted = bands_of(images)
+
+    def read_patch(grid: PatchGrid) -> None:
+        with source.open_reader() as reader:
+            reader.read_ahead((bands, grid) for bands in wanted)
+            for bands in wanted:
+                reader.read_bands(bands, grid)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(read_patch, grids))
 
 
 def run_band_by_band(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
     """Read every band of every patch and date in a request of its own."""
+    _run_one_by_one(grids, [[band] for bands in bands_of(images) for band in bands])
+
+
+def run_date_by_date(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
+    """Read all bands of every patch and date in a request of its own."""
+    _run_one_by_one(grids, bands_of(images))
+
+
+def _run_one_by_one(grids: Sequence[PatchGrid], reads: Sequence[Sequence[Wanted]]) -> None:
     source = open_earth_engine(Collections())
-    hrefs = [f"ee://{image}#{band}" for image in images for band in ("SCL", *BANDS)]
-    with source.open_reader() as reader, ThreadPoolExecutor(THREADS) as pool:
-        list(
-            pool.map(
-                lambda job: reader.read(job[1], job[0], resampling="nearest"), [(g, h) for g in grids for h in hrefs]
-            )
-        )
+
+    def read(job: tuple[PatchGrid, Sequence[Wanted]]) -> None:
+        with source.open_reader() as reader:
+            reader.read_bands(job[1], job[0])
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(read, [(grid, bands) for grid in grids for bands in reads]))
 
 
 def run_xee(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
@@ -100,6 +121,7 @@ def run_xee(grids: Sequence[PatchGrid], images: Sequence[str]) -> None:
 
 WAYS: dict[str, Callable[[Sequence[PatchGrid], Sequence[str]], None]] = {
     "ours": run_ours,
+    "one request per date": run_date_by_date,
     "one request per band": run_band_by_band,
     "Xee": run_xee,
 }

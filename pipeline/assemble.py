@@ -33,14 +33,15 @@ from pipeline.records import (
 )
 from pipeline.sources.access import Signer
 from pipeline.sources.earth_engine.parity import attributes_of
-from pipeline.sources.reading import open_reader
+from pipeline.sources.reading import Together, open_reader, together_of
 from pipeline.targets import Target, target_of
 
 logger = logging.getLogger(__name__)
 
 CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
 READ_TOGETHER = 32
-"""Patches of one scene in memory before they are put together: some 30 MB of twelve bands at 264 px."""
+"""Patches that are announced together. Of files they are in memory before they are put together: some 30 MB of twelve
+bands at 264 px of one scene."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class BuildOptions:
     store: str = ""
     """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
     threads: int = 8
-    """Scenes read at the same time."""
+    """Scenes, or patches where the source reads dates together, that are read at the same time."""
 
 
 def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardReport:
@@ -179,22 +180,16 @@ def _paint(
     """Fill the canvas; return what became of each patch, and why how many windows were left to GDAL."""
     samples = {sample.id: sample for sample in shard.samples}
 
-    def place(row: PlanRow) -> tuple[float, float, str, int]:
-        grid = samples[row.sample_id].grid
-        return -grid.top, grid.left, row.sample_id, row.timestep
-
-    def paint_group(rows: Sequence[PlanRow]) -> tuple[list[PatchReport], Mapping[str, int]]:
+    def paint_group(batches: Sequence[Sequence[PlanRow]]) -> tuple[list[PatchReport], Mapping[str, int]]:
         with open_reader(options.source) as reader:
             patches = PatchReader(shard=shard, recipe=recipe, reader=reader)
             reports = []
-            rows = sorted(rows, key=place)
-            for first in range(0, len(rows), READ_TOGETHER):
-                together = rows[first : first + READ_TOGETHER]
-                patches.read_ahead((row.choice, samples[row.sample_id]) for row in together if row.choice)
-                reports += [_paint_row(row, canvas, patches) for row in together]
+            for batch in batches:
+                patches.read_ahead((row.choice, samples[row.sample_id]) for row in batch if row.choice)
+                reports += [_paint_row(row, canvas, patches) for row in batch]
             return reports, reader.left_to_reference
 
-    groups = _by_first_scene(shard.rows)
+    groups = batches_of(shard, together_of(options.source))
     with ThreadPoolExecutor(max_workers=max(1, min(options.threads, len(groups)))) as pool:
         painted = list(pool.map(paint_group, groups))
     reports = [report for group, _ in painted for report in group]
@@ -202,12 +197,25 @@ def _paint(
     return tuple(sorted(reports, key=lambda report: (canvas.positions[report.sample_id], report.timestep))), fallbacks
 
 
-def _by_first_scene(rows: Sequence[PlanRow]) -> list[list[PlanRow]]:
+def batches_of(shard: Shard, together: Together) -> list[list[Sequence[PlanRow]]]:
+    """Return the rows of a shard as they are read: each group by one reader, its batches in their order.
+
+    A group are the patches of one first scene, from north-west to south-east, or the dates of one patch.
+    """
+    grids = {sample.id: sample.grid for sample in shard.samples}
+
+    def place(row: PlanRow) -> tuple[float, float, str, int]:
+        grid = grids[row.sample_id]
+        return -grid.top, grid.left, row.sample_id, row.timestep
+
     groups: dict[str, list[PlanRow]] = {}
-    for row in rows:
-        key = row.choice.assets[0].hrefs[0] if row.choice and row.choice.assets else ""
-        groups.setdefault(key, []).append(row)
-    return [groups[key] for key in sorted(groups)]
+    for row in sorted(shard.rows, key=place):
+        scene = row.choice.assets[0].hrefs[0] if row.choice and row.choice.assets else ""
+        groups.setdefault(row.sample_id if together == "patch" else scene, []).append(row)
+    return [
+        [groups[key][first : first + READ_TOGETHER] for first in range(0, len(groups[key]), READ_TOGETHER)]
+        for key in sorted(groups)
+    ]
 
 
 def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchReport:

@@ -65,10 +65,12 @@ class PatchReader:
         return self.shard.kind
 
     def wanted(self, asset: AssetRef) -> list[Wanted]:
-        """Return what is read of one scene: of Sentinel-2 its classification first, then each band."""
+        """Return what is read of one scene: of Sentinel-2 its classification first; a quality band of others last."""
         rule = self.recipe.resampling_of(self.modality.name)
         bands = [Wanted(href, rule) for href in asset.hrefs]
-        return [Wanted(asset.mask_href, "nearest"), *bands] if self.modality.product in OPTICAL else bands
+        if self.modality.product in OPTICAL:
+            return [Wanted(asset.mask_href, "nearest"), *bands]
+        return [*bands, Wanted(asset.mask_href, "nearest")] if asset.mask_href else bands
 
     def read_ahead(self, reads: Iterable[tuple[Choice, ShardSample]]) -> None:
         """Have the first scene of several acquisitions read together; see `WindowReader.read_ahead`."""
@@ -234,10 +236,7 @@ def _read_own(patches: PatchReader, assets: Sequence[AssetRef], sample: ShardSam
         open_pixels = np.isnan(read).all(axis=0)
         if not open_pixels.any():
             break
-        wanted = [Wanted(href, own.resampling) for href in asset.hrefs]
-        if asset.mask_href:
-            wanted.append(Wanted(asset.mask_href, "nearest"))
-        for index, band in enumerate(patches.reader.read_measured_bands(wanted, grid)):
+        for index, band in enumerate(patches.reader.read_measured_bands(patches.wanted(asset), grid)):
             read[index][open_pixels] = band[open_pixels]
     values = read[:count]
     if own.mask is not None:

@@ -12,7 +12,7 @@ import shapely
 from pipeline import grid
 from pipeline.catalog.scenes import SceneTable, SceneWriter
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, planning_folder
+from pipeline.folder import Request, planning_folder, writing
 from pipeline.plan.candidates import seen_samples
 from pipeline.plan.rows import needed_bands, windows_for
 from pipeline.plan.windows import Interval, merged
@@ -52,7 +52,7 @@ def find(request: Request, source: Source) -> Found:
     placement = read_places(request.places, recipe)
     if recipe.window is not None or any(_needs_date(name, recipe) for name in recipe.modalities):
         _require_dates(placement.samples, request)
-    with planning_folder(request.out) as folder:
+    with writing(request.out), planning_folder(request.out) as folder:
         if placement.inventory is None:
             return _find_points(placement.samples, request, source, folder)
         return _find_inventory(placement, placement.inventory, request, source, folder)

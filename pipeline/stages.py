@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.assemble import BuildOptions, build_shard, unfinished
+from pipeline.assemble import BuildOptions, batches_of, build_shard, unfinished
 from pipeline.catalog import Decided, read_decided, replanned, write_built, write_replanned
 from pipeline.catalog.built import LedgerRow
 from pipeline.catalog.decided import TABLES, write_places
@@ -30,6 +30,7 @@ from pipeline.search import Found
 from pipeline.sources import Source, open_source
 from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource, ScoringSource
 from pipeline.sources.permits import LimitedSource
+from pipeline.sources.reading import together_of
 from pipeline.survey import place_batches, survey_batch, survey_batches
 from pipeline.targets import target_of
 
@@ -92,7 +93,8 @@ def survey(
             moved.update(elsewhere)
         return sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition))
 
-    with ScoreWriter(found.scenes.path.with_name("survey.parquet")) as table:
+    table_path = found.scenes.path.with_name("survey.parquet")
+    with writing(table_path.parent.parent), ScoreWriter(table_path) as table:
         for samples in neighbourhoods(found.samples):
             bar.enter(len(samples))
             with without_collector():
@@ -245,12 +247,13 @@ def forecast_of(decided: Decided, recipe: Recipe, source: Source) -> Forecast | 
     """Return what building asks of a provider that counts requests; None where the source's does not."""
     if not isinstance(source, ForecastingSource):
         return None
+    together = together_of(source)
     return source.forecast(
-        (row.choice.assets, grids[row.sample_id])
+        [(row.choice.assets, grids[row.sample_id]) for row in batch if row.choice is not None and row.choice.assets]
         for shard in shards_of(decided, recipe)
         for grids in ({sample.id: sample.grid for sample in shard.samples},)
-        for row in shard.rows
-        if row.choice is not None and row.choice.assets
+        for batches in batches_of(shard, together)
+        for batch in batches
     )
 
 

@@ -28,7 +28,8 @@ from support.orders import shard_digests
 from pipeline import open_shard
 from pipeline.archive import Archive, write_seasonal_archive
 from pipeline.cli import main
-from pipeline.sources.earth_engine import usage
+from pipeline.sources.earth_engine import packing, usage
+from pipeline.sources.earth_engine.collections import parse_href
 
 pytest_plugins = ["support.earth_engine.fixtures"]
 
@@ -98,14 +99,14 @@ def test_the_same_places_give_the_same_plan_and_pixels(
     pd.testing.assert_frame_equal(*surveys, check_exact=True)
 
     plan = pd.read_parquet(out / "ledger.parquet")
-    reads = int((~plan.modality.isin(["MASK"]) & (plan.state == "written")).sum())
-    # The classification came with the reflectance.
-    assert limited.computed["computePixels"] == reads - int(
-        ((plan.modality == "SCL") & (plan.state == "written")).sum()
-    )
+    read = plan[~plan.modality.isin(["MASK"]) & (plan.state == "written")]
+    assert (read.groupby(["sample_id", "modality"]).timestep.nunique() > 1).any()
+    # All dates of a patch in one request; the classification came with the reflectance.
+    patches = read[["sample_id", "modality"]].drop_duplicates()
+    assert limited.computed["computePixels"] == int((patches.modality != "SCL").sum())
     # Three searches, and one request that scores every date of every place.
     assert limited.computed["computeFeatures"] == 4
-    assert f"forecast: at most {reads} requests" in capsys.readouterr().out
+    assert f"forecast: at most {len(patches)} requests" in capsys.readouterr().out
     assert limited.refused == []
 
 
@@ -165,7 +166,7 @@ def test_a_plan_says_what_it_will_cost_before_a_pixel_is_fetched(
     assert "EECU hours" in printed
     assert main(arguments(archive, "earth-engine", tmp_path / "dataset", "--resume")) == 0
     ledger = pd.read_parquet(tmp_path / "dataset" / "ledger.parquet")
-    classes = int(((ledger.modality == "SCL") & (ledger.state == "written")).sum())
+    classes = ledger[(ledger.modality == "SCL") & (ledger.state == "written")].sample_id.nunique()
     assert f"forecast: at most {limited.computed['computePixels'] + classes} requests" in printed
 
 
@@ -319,3 +320,27 @@ def test_the_seasonal_recipe_gives_both_levels_bit_for_bit(
         assert emulator.refused == []
     assert_same_pixels(theirs, ours)
     shutil.rmtree(tmp_path / "archive")
+
+
+@pytest.mark.servers
+def test_an_image_that_is_gone_leaves_the_same_receipts_as_requests_of_one_date(
+    serve_earth: Serve, earth_catalogue: Catalogue, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outs, requests = [tmp_path / "alone", tmp_path / "together"], []
+    for out, stacked in zip(outs, (1, packing.MOST_STACKED), strict=True):
+        monkeypatch.setattr(packing, "MOST_STACKED", stacked)
+        with serve_earth(earth_catalogue) as emulator:
+            assert main(arguments(archive, "earth-engine", out, command="plan")) == 0
+            plan = pd.read_parquet(out / "plan.parquet")
+            chosen = plan[plan.modality == "S2L2A"].choice.dropna().map(lambda choice: choice["assets"][0]["hrefs"][0])
+            gone = parse_href(chosen.mode()[0]).assets[0]
+            emulator.catalogue = {
+                name: [image for image in images if image.id != gone] for name, images in earth_catalogue.items()
+            }
+            assert main(arguments(archive, "earth-engine", out, "--resume")) == 0
+            requests.append(emulator.computed["computePixels"])
+    assert requests[1] < requests[0]
+    assert len(pd.read_parquet(outs[0] / "unreadable.parquet")) > 0
+    assert shard_digests(outs[0]) == shard_digests(outs[1])
+    ledgers = [pd.read_parquet(out / "ledger.parquet").drop(columns=["seconds"], errors="ignore") for out in outs]
+    pd.testing.assert_frame_equal(*ledgers)

@@ -139,7 +139,7 @@ class Stopping:
         self.after = after
 
     def __call__(self, store, path, file, **options):  # type: ignore[no-untyped-def]
-        if path.startswith(("all/", "receipts/")):
+        if path.startswith(("all/", "receipts/")) and not path.endswith(".attempts"):
             if self.after == 0:
                 raise KeyboardInterrupt
             self.after -= 1

@@ -51,7 +51,8 @@ def write_recipe(path: Path, provider: Mapping[str, str], own: Mapping[str, Mapp
         "series_length": 3, "window": {"before": 40, "after": 40}, "places": {"negatives": 0},
         "modalities": ["S2L2A", *own], "bands": {"S2L2A": ["B04"]}, "own_modalities": described,
     }  # fmt: skip
-    path.write_text(yaml.safe_dump(tree))
+    # By way of JSON: what two modalities share would be written as an alias, which recipes do not take.
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(tree))))
     return path
 
 

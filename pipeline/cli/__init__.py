@@ -23,7 +23,7 @@ from pipeline.cli.publish import add_publish
 from pipeline.cli.simulation import add_simulation, simulated_lines
 from pipeline.cli.status import add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
-from pipeline.cluster import Runner, open_runner, worker_bound, worker_needs
+from pipeline.cluster import LocalRunner, Runner, open_runner, worker_bound, worker_needs
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import Existing, Request, check_folder, read_provenance, read_recipe
@@ -175,7 +175,8 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
         print("\n".join([f"{len(found.samples)} patches, {len(found.scenes)} scenes", *found.notes]))
         with _bar("survey") as progress:
             found, scores = survey(found, request.recipe, source, runner, progress)
-        make_plan(request, found, scores, runner)
+        # Workers of an object store have no folder in common to put their parts of the plan into.
+        make_plan(request, found, scores, LocalRunner() if mirror.store else runner)
         mirror.push()
     decided = load_plan(request.out)
     _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe))
@@ -195,7 +196,7 @@ def _print_forecast(forecast: Forecast | None) -> None:
     if forecast is not None:
         print(
             f"forecast: at most {forecast.requests} requests, {forecast.bytes / 1e6:.1f} MB, "
-            f"about {forecast.compute_hours:.2f} EECU hours at half a second a request"
+            f"about {forecast.compute_hours:.2f} EECU hours at half a second a patch and date"
         )
 
 

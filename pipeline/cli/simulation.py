@@ -57,7 +57,7 @@ def simulated_lines(decided: Decided, recipe: Recipe, source: Source, options: a
         forecast = forecast_of(decided, recipe, source)
         if forecast is not None:
             asked = Load(requests=forecast.requests, bytes=float(forecast.bytes), pixels=float(forecast.bytes))
-            yield from _lines(asked, replace(setting, threads=MANY_REQUESTS), "one request for each patch and date")
+            yield from _lines(asked, replace(setting, threads=MANY_REQUESTS), "a patch's dates together")
         return
     files = FileLayouts(source, decided.scenes)
     load = load_of(shards_of(decided, recipe), recipe, files)

@@ -88,8 +88,8 @@ class Forecast(NamedTuple):
 class ForecastingSource(Protocol):
     """A source whose provider counts requests and compute."""
 
-    def forecast(self, reads: Iterable[tuple[Sequence[AssetRef], PatchGrid]]) -> Forecast:
-        """Return the cost of reading acquisitions, each on one grid."""
+    def forecast(self, batches: Iterable[Sequence[tuple[Sequence[AssetRef], PatchGrid]]]) -> Forecast:
+        """Return the cost of reading acquisitions, each on one grid; those of a batch are announced together."""
 
     def usage(self) -> list[str]:
         """Return what was used in this process so far, one line for each stage."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from pipeline.records import AssetRef, PatchGrid, Resampling
 from pipeline.sources.access import Signer
 from pipeline.sources.cog import CogReader
 from pipeline.sources.window import Wanted, open_reference
+
+Together = Literal["scene", "patch"]
+"""What is best read one after another: the patches of a scene, or the dates of a patch."""
 
 
 class WindowReader(Protocol):
@@ -23,7 +26,7 @@ class WindowReader(Protocol):
         """Read several files as `read` does, together; integers may come masked where 0 does not mean no data."""
 
     def read_ahead(self, reads: Iterable[tuple[Sequence[Wanted], PatchGrid]]) -> None:
-        """Read together, where that is cheaper, what will be asked for next; TransientSourceError as `read`.
+        """Read together, where that is cheaper, what will be asked for next in this order; errors as `read`.
 
         What is wrong with a single file is said when it is asked for.
         """
@@ -49,8 +52,17 @@ class WindowReader(Protocol):
 class ReaderSource(Protocol):
     """A source whose pixels are not in files."""
 
+    @property
+    def together(self) -> Together:
+        """What of a shard one reader is asked for, and announced together."""
+
     def open_reader(self) -> AbstractContextManager[WindowReader]:
         """Yield what reads its pixels."""
+
+
+def together_of(source: Signer) -> Together:
+    """Return what is read together: of files the patches of a scene, as they have tiles in common."""
+    return source.together if isinstance(source, ReaderSource) else "scene"
 
 
 @contextmanager

@@ -205,7 +205,7 @@ def _open_governed(remote: RemoteBytes) -> _Held:
 
 
 def _opened(href: str, signed: str) -> DatasetReader:
-    if not _is_remote(href) and not Path(href).is_file():
+    if not _is_remote(href) and not href.startswith("/vsi") and not Path(href).is_file():
         raise SourceError(f"{public(href)} cannot be read: No such file")
     return _usable(rasterio.open(signed, driver=_driver_of(href)), href)
 

@@ -1,6 +1,6 @@
 """What is asked of the server, as expressions: images on a patch, and where they have data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ee
@@ -10,7 +10,7 @@ from pipeline.records import PatchGrid, Resampling
 from pipeline.sources.earth_engine.collections import BandReference
 
 VALID = "valid"
-"""Band of a request's answer: bit i is set where its i-th band has data."""
+"""Band of an acquisition in an answer: bit i is set where its i-th band has data."""
 
 MODES: Mapping[Resampling, str] = {"bilinear": "bilinear", "cubic": "bicubic"}
 """What Earth Engine calls resampling rules; nearest is what it does by itself, and it has no others."""
@@ -20,8 +20,28 @@ Bands = Mapping[BandReference, Resampling]
 
 
 def band_name(index: int) -> str:
-    """Return the name of the `index`-th band in the answer: names of the collections may clash."""
+    """Return the name of the `index`-th band of an acquisition: names of the collections may clash."""
     return f"b{index}"
+
+
+def stacked_name(position: int, name: str) -> str:
+    """Return the name in the answer of a band of the `position`-th acquisition."""
+    return f"d{position}{name}"
+
+
+def stacked_image(stack: Sequence[Bands]) -> Any:
+    """Return several acquisitions as one image, each as `patch_image` makes it: none masks a pixel of another."""
+    return ee.Image.cat(
+        *(
+            patch_image(bands).rename([stacked_name(position, name) for name in answer_names(bands)])
+            for position, bands in enumerate(stack)
+        )
+    )
+
+
+def answer_names(bands: Bands) -> list[str]:
+    """Return the names of the bands of `patch_image`, in their order."""
+    return [*map(band_name, range(len(bands))), VALID]
 
 
 def patch_image(bands: Bands) -> Any:

@@ -5,7 +5,7 @@ from typing import get_args
 from pipeline.errors import RecipeError
 from pipeline.records import Modality, Recipe, Resampling
 from pipeline.sources.earth_engine.expressions import MODES
-from pipeline.sources.earth_engine.pixels import MOST_BANDS
+from pipeline.sources.earth_engine.packing import MOST_BANDS
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -22,6 +22,7 @@ from pipeline.sources.earth_engine.scoring import shares_on_server
 from pipeline.sources.earth_engine.search import find_scenes
 from pipeline.sources.earth_engine.session import Session
 from pipeline.sources.permits import Limit, Permits, ProcessPermits
+from pipeline.sources.reading import Together
 
 NAME = "earth-engine"
 
@@ -62,6 +63,11 @@ class EarthEngineSource:
         permits = self.permits or ProcessPermits(self.limit)
         return Governor(session=self.session, limits=self.limits, permits=permits)
 
+    @property
+    def together(self) -> Together:
+        """The dates of a patch: a request has one grid, and may hold several images."""
+        return "patch"
+
     @contextmanager
     def open_reader(self) -> Iterator[EarthEngineReader]:
         """Yield what reads this source's pixels."""
@@ -76,9 +82,9 @@ class EarthEngineSource:
         """Return the shares of no data, cloud, shadow and snow in each window, judged on the server."""
         return shares_on_server(self.governor, windows, self.collections.get("CLOUDS"))
 
-    def forecast(self, reads: Iterable[tuple[Sequence[AssetRef], PatchGrid]]) -> Forecast:
-        """Return the cost of reading acquisitions, each on one grid."""
-        return forecast_reads(reads)
+    def forecast(self, batches: Iterable[Sequence[tuple[Sequence[AssetRef], PatchGrid]]]) -> Forecast:
+        """Return the cost of reading acquisitions, each on one grid, a batch together."""
+        return forecast_reads(batches)
 
     def usage(self) -> list[str]:
         """Return what was used in this process so far, one line for each workload tag."""

@@ -30,9 +30,9 @@ from pipeline.records import AssetRef, PatchGrid, Scene
 from pipeline.records.recipe import Collections
 from pipeline.sources import Query, Source, open_source
 from pipeline.sources.contract import ScoreWindow, ScoringSource
-from pipeline.sources.earth_engine import pixels, recent
+from pipeline.sources.earth_engine import packing, recent
 from pipeline.sources.earth_engine.collections import parse_href
-from pipeline.sources.earth_engine.pixels import request_bytes, tiles_of
+from pipeline.sources.earth_engine.packing import request_bytes, tiles_of
 from pipeline.sources.reading import WindowReader, open_reader
 from pipeline.sources.window import Wanted
 from pipeline.stages import connect
@@ -189,7 +189,7 @@ def test_a_patch_too_large_for_one_request_is_asked_for_in_parts(
     href = parse_href(scene.hrefs["DEM"])
     small = replace(GRID, size=8) if limit == 8 else GRID
     (whole,) = reader.read_bands(wanted, small)
-    monkeypatch.setattr(pixels, "LARGEST_REQUEST", limit)
+    monkeypatch.setattr(packing, "LARGEST_REQUEST", limit)
     before = earth.computed["computePixels"]
     (parts,) = reader.read_bands(wanted, small)
     np.testing.assert_array_equal(parts, whole)
@@ -205,13 +205,13 @@ def test_parts_cover_a_patch_and_are_small_enough(size: int, count: int) -> None
     seen = np.zeros((size, size), bool)
     for rows, columns, tile in tiles:
         seen[rows, columns] = True
-        assert request_bytes(bands, tile) <= pixels.LARGEST_REQUEST
+        assert request_bytes(bands, tile) <= packing.LARGEST_REQUEST
         assert (rows.stop - rows.start, columns.stop - columns.start) == (tile.size, tile.size)
         corner = (GRID.left + 10.0 * columns.start, GRID.top - 10.0 * rows.start)
         assert (tile.left, tile.top) == corner
     assert seen.all()
     fewer = math.isqrt(len(tiles)) - 1
-    assert fewer == 0 or request_bytes(bands, replace(GRID, size=math.ceil(size / fewer))) > pixels.LARGEST_REQUEST
+    assert fewer == 0 or request_bytes(bands, replace(GRID, size=math.ceil(size / fewer))) > packing.LARGEST_REQUEST
 
 
 def test_more_bands_than_one_request_holds_are_refused(earth: Emulator, reader: WindowReader) -> None:
