@@ -88,7 +88,7 @@ class SceneWriter(TableWriter):
     def add(self, scenes: Iterable[Scene]) -> None:
         """Add scenes that were found; those that are there already are left out."""
         for scene in scenes:
-            key = blake2b(f"{scene.collection}\0{scene.id}".encode(), digest_size=16).digest()
+            key = blake2b(f"{scene.product}\0{scene.collection}\0{scene.id}".encode(), digest_size=16).digest()
             if key not in self._seen:
                 self._seen.add(key)
                 self._waiting.append(scene)
