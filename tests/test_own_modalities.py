@@ -12,7 +12,6 @@ import pytest
 import rasterio
 import shapely
 import xarray as xr
-import yaml
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from support.earth_engine.algorithms import Catalogue
@@ -51,7 +50,7 @@ def write_recipe(path: Path, provider: Mapping[str, str], own: Mapping[str, Mapp
         "series_length": 3, "window": {"before": 40, "after": 40}, "places": {"negatives": 0},
         "modalities": ["S2L2A", *own], "bands": {"S2L2A": ["B04"]}, "own_modalities": described,
     }  # fmt: skip
-    path.write_text(yaml.safe_dump(tree))
+    path.write_text(json.dumps(tree))
     return path
 
 
