@@ -19,7 +19,7 @@ from pipeline.records import PatchGrid
 from pipeline.sources.contract import ScoreWindow
 from pipeline.sources.earth_engine import usage
 from pipeline.sources.earth_engine.expressions import pixel_grid
-from pipeline.sources.earth_engine.pixels import EarthEngineReader
+from pipeline.sources.earth_engine.pixels import TAG, EarthEngineReader
 from pipeline.sources.earth_engine.scoring import shares_on_server
 from pipeline.sources.earth_engine.session import HIGH_VOLUME, Session, find_credentials
 from pipeline.sources.earth_engine.source import EarthEngineSource
@@ -61,6 +61,11 @@ def fetch(image: Any, grid: PatchGrid = GRID) -> NDArray[Any]:
     return np.asarray(np.load(io.BytesIO(data)))
 
 
+def requests_so_far() -> int:
+    tally = usage.tallies().get(TAG)
+    return tally.requests if tally else 0
+
+
 def test_masked_values_come_as_zero_and_the_mask_tells_them(source: EarthEngineSource) -> None:
     ones = ee.Image.constant(7).toUint16().rename(["b0"])
     answer = fetch(ones.updateMask(0))
@@ -81,6 +86,27 @@ def test_dtypes_are_those_asked_for(source: EarthEngineSource, scene: str) -> No
         bands = [Wanted(f"ee://{scene}#{band}", "nearest") for band in ("B2", "SCL")]
         numbers, classes = reader.read_bands(bands, GRID)
     assert (numbers.dtype, classes.dtype) == (np.uint16, np.uint8)
+
+
+def test_dates_in_one_request_are_those_of_requests_of_their_own(source: EarthEngineSource) -> None:
+    place = ee.Geometry.Rectangle(list(GRID.bounds), "EPSG:32633", False)
+    found = ee.ImageCollection(SURFACE).filterBounds(place).filterDate("2022-01-01", "2022-02-28").limit(4)
+    # Of neighbouring tiles, so that one image may end where another goes on.
+    reads = [
+        ([Wanted(f"ee://{SURFACE}/{index}#{band}", "nearest") for band in ("B2", "B11")], GRID)
+        for index in found.aggregate_array("system:index").getInfo()
+    ]
+    before = requests_so_far()
+    with source.open_reader() as reader:
+        reader.read_ahead(reads)
+        together = [reader.read_bands(*read) for read in reads]
+    assert requests_so_far() == before + 1
+    with source.open_reader() as reader:
+        alone = [reader.read_bands(*read) for read in reads]
+    for got, expected in zip(together, alone, strict=True):
+        for band, other in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(np.ma.getmaskarray(band), np.ma.getmaskarray(other))
+            np.testing.assert_array_equal(np.ma.getdata(band), np.ma.getdata(other))
 
 
 def test_shares_on_the_server_are_those_of_the_pixels(source: EarthEngineSource, scene: str) -> None:
