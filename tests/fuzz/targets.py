@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from fuzz.binary import mutate_parquet, mutate_tiff, mutate_zip
+from fuzz.outcomes import CORRECT, REFUSED, WEIGHTS, Ended
 from fuzz.plain import mutate_json, mutate_lines
 from fuzz.site import Site, open_catalogue, query_of
 from pipeline.catalog.codec import from_table, to_table
@@ -31,7 +32,6 @@ from pipeline.sources.items import scene_from_item
 from pipeline.sources.reading import open_reader
 from pipeline.sources.window import Wanted, open_reference
 
-REFUSED, CORRECT = "refused", "correct"
 _BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))])
 YAML_POISON = (
     "a: &a [x]\nb: *a", "!!python/object/apply:os.system ['touch evil']", "!!python/name:os.system", "*nobody", _BOMB,
@@ -259,25 +259,24 @@ def _same(one: Any, other: Any) -> bool:
 
 
 Target = Callable[[Site, Path, random.Random], str]
-TARGETS: dict[Target, int] = {
-    catalogue: 14, item: 18, raster: 22, table: 8, resume: 2, recipe: 12, shard: 10, published: 6, places: 8,
-}  # fmt: skip
-"""How often each is drawn."""
+TARGETS: dict[str, Target] = {
+    target.__name__: target for target in (catalogue, item, raster, table, resume, recipe, shard, published, places)
+}
 
 
-def run_case(site: Site, case: Path, chance: random.Random, only: str = "") -> tuple[str, str, str]:
-    """Return target, outcome and detail of one input."""
-    chosen = {target: weight for target, weight in TARGETS.items() if only in ("", target.__name__)}
-    target = chance.choices(list(chosen), list(chosen.values()))[0]
+def run_case(site: Site, case: Path, chance: random.Random, only: str = "") -> Ended:
+    """Draw a target and an input for it, and say what became of it."""
+    names = [only] if only else list(TARGETS)
+    (name,) = chance.choices(names, [WEIGHTS[one] for one in names])
     try:
-        return target.__name__, target(site, case, chance), ""
+        return Ended(name, TARGETS[name](site, case, chance))
     except PipelineError as err:
         text = str(err)
         is_clear = "\n" not in text.strip() and len(text) > 10
-        return target.__name__, REFUSED if is_clear else "unclear", "" if is_clear else repr(text)
+        return Ended(name, REFUSED if is_clear else "unclear", "" if is_clear else repr(text))
     except WrongError as err:
-        return target.__name__, "wrong", str(err)
+        return Ended(name, "wrong", str(err))
     except MemoryError as err:
-        return target.__name__, "memory", repr(err)
+        return Ended(name, "memory", repr(err))
     finally:
         static._all_scenes.cache_clear()
