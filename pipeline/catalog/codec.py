@@ -77,7 +77,11 @@ def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise LayoutError(f"table has no column {missing[0]}")
-    rows = table.select(names).to_pylist(maps_as_pydicts="strict")
+    try:
+        rows = table.select(names).to_pylist(maps_as_pydicts="strict")
+    except (ValueError, OverflowError, KeyError, pa.ArrowException) as err:
+        # Text that is no UTF-8, times beyond the calendar, a mapping with a key twice.
+        raise LayoutError(f"table holds a damaged value: {' '.join(str(err).split())}") from err
     try:
         return TypeAdapter(list[record]).validate_python(rows)  # type: ignore[valid-type]
     except ValidationError as err:
