@@ -51,7 +51,12 @@ def find_receipt(root: Path, shard: Shard, digest: str) -> ShardReport | None:
     except LayoutError:
         return None
     matches = report.plan_digest == digest and report.state == "done" and report.sha256 == file_digest(file)
-    return report if matches else None
+    return report if matches and tells_every_band(report, shard) else None
+
+
+def tells_every_band(report: ShardReport, shard: Shard) -> bool:
+    """Tell whether a receipt has the statistics of every band, which one of a finished file has."""
+    return report.state != "done" or len(report.moments) == len(shard.bands)
 
 
 def load_receipt(path: Path) -> ShardReport:
@@ -61,10 +66,14 @@ def load_receipt(path: Path) -> ShardReport:
 
 def parse_receipt(text: bytes, where: str) -> ShardReport:
     """Return the receipt that JSON holds; raises LayoutError when it is damaged."""
+    damaged = f"receipt {where} is damaged; build again with --resume"
     try:
-        return _REPORT.validate_json(text)
+        report = _REPORT.validate_json(text)
     except ValueError as err:
-        raise LayoutError(f"receipt {where} is damaged; build again with --resume") from err
+        raise LayoutError(damaged) from err
+    if not all(moments.is_possible for moments in report.moments):
+        raise LayoutError(damaged)
+    return report
 
 
 def save_receipt(path: Path, report: ShardReport) -> None:

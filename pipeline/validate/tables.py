@@ -12,12 +12,12 @@ import shapely
 
 from pipeline.catalog import Decided
 from pipeline.catalog.built import LedgerRow, band_statistics, make_ledger
-from pipeline.catalog.codec import from_table, read_table
+from pipeline.catalog.codec import arrow_schema, from_table, read_table
 from pipeline.catalog.frames import frames_table
 from pipeline.catalog.labels import labels_table
 from pipeline.catalog.metadata import metadata_tables
 from pipeline.errors import LayoutError
-from pipeline.receipts import load_receipt
+from pipeline.receipts import load_receipt, tells_every_band
 from pipeline.records import Shard, ShardReport
 from pipeline.validate.findings import Finding
 
@@ -50,9 +50,10 @@ def _reports(root: Path, shards: Sequence[Shard]) -> list[ShardReport]:
     reports = []
     for shard in shards:
         try:
-            reports.append(load_receipt(root / shard.receipt_path))
+            report = load_receipt(root / shard.receipt_path)
         except (LayoutError, OSError):
             continue
+        reports += [report] if tells_every_band(report, shard) else []
     return reports
 
 
@@ -77,10 +78,13 @@ def _check_ledger(
     root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]
 ) -> Iterator[Finding]:
     try:
-        held = from_table(read_table(root / "ledger.parquet"), LedgerRow)
+        table = read_table(root / "ledger.parquet")
+        held = from_table(table, LedgerRow)
     except LayoutError as err:
         yield Finding("ledger.parquet", _short(root, "ledger.parquet", err))
         return
+    if not table.schema.equals(arrow_schema(LedgerRow)):
+        yield Finding("ledger.parquet", f"columns are {table.column_names}, not those of a ledger, of their types")
     expected = make_ledger(decided, shards, reports)
     if held != expected:
         different = len(set(held) ^ set(expected)) or abs(len(held) - len(expected))
@@ -133,6 +137,8 @@ def _difference(held: pa.Table, expected: pa.Table) -> str:
     """Return how metadata differs from what plan and receipts make; nothing where it does not."""
     if not held.schema.equals(expected.schema):
         return f"columns are {held.column_names}, expected {expected.column_names} of their types"
+    if held.num_rows != expected.num_rows:
+        return f"has {held.num_rows} rows, expected {expected.num_rows}"
     different = [name for name in held.column_names if name != "geometry" and held[name] != expected[name]]
     try:
         ours, made = (shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False)) for table in (held, expected))
