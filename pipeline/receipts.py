@@ -55,8 +55,9 @@ def find_receipt(root: Path, shard: Shard, digest: str) -> ShardReport | None:
 
 
 def tells_every_band(report: ShardReport, shard: Shard) -> bool:
-    """Tell whether a receipt has the statistics of every band, which one of a finished file has."""
-    return report.state != "done" or len(report.moments) == len(shard.bands)
+    """Tell whether a receipt has possible statistics of every band, which one of a finished file has."""
+    is_possible = all(moments.is_possible for moments in report.moments)
+    return report.state != "done" or (is_possible and len(report.moments) == len(shard.bands))
 
 
 def load_receipt(path: Path) -> ShardReport:
@@ -66,14 +67,10 @@ def load_receipt(path: Path) -> ShardReport:
 
 def parse_receipt(text: bytes, where: str) -> ShardReport:
     """Return the receipt that JSON holds; raises LayoutError when it is damaged."""
-    damaged = f"receipt {where} is damaged; build again with --resume"
     try:
-        report = _REPORT.validate_json(text)
+        return _REPORT.validate_json(text)
     except ValueError as err:
-        raise LayoutError(damaged) from err
-    if not all(moments.is_possible for moments in report.moments):
-        raise LayoutError(damaged)
-    return report
+        raise LayoutError(f"receipt {where} is damaged; build again with --resume") from err
 
 
 def save_receipt(path: Path, report: ShardReport) -> None:
