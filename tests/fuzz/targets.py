@@ -161,7 +161,7 @@ def table(site: Site, case: Path, chance: random.Random) -> str:
 TOLD_ONCE = {
     "scenes": frozenset(("collection", "epsg", "platform")),
     "survey": frozenset(("acquired", "error", "snow")),
-    "samples": frozenset(("geometry", "lattice_x", "lattice_y")),
+    "samples": frozenset(("geometry", "lattice_x", "lattice_y", "region")),
     "plan": frozenset(("shard",)),
     "unreadable": frozenset(("detail", "modality", "scene_ids")),
 }
