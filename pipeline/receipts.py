@@ -61,7 +61,13 @@ def find_receipt(root: Path, shard: Shard, digest: str) -> ShardReport | None:
     except LayoutError:
         return None
     matches = report.plan_digest == digest and report.state == "done" and report.sha256 == file_digest(file)
-    return report if matches else None
+    return report if matches and tells_every_band(report, shard) else None
+
+
+def tells_every_band(report: ShardReport, shard: Shard) -> bool:
+    """Tell whether a receipt has possible statistics of every band, which one of a finished file has."""
+    is_possible = all(moments.is_possible for moments in report.moments)
+    return report.state != "done" or (is_possible and len(report.moments) == len(shard.bands))
 
 
 def load_receipt(path: Path) -> ShardReport:

@@ -112,19 +112,12 @@ def dataset_status(root: Path) -> Status:
         if not (root / "plan.parquet").is_file():
             return Status(dataset=str(root), recipe=name, stage="not planned", files={}, patches={})
         decided = read_decided(root)
-        shards = _shards(decided, recipe)
+        shards = shards_of(decided, recipe)
     except PipelineError as err:
         if not (root / "recipe.yaml").is_file():
             raise
         return Status(dataset=str(root), recipe=name, stage="damaged", problem=str(err), files={}, patches={})
     return _status(root, recipe, decided, shards)
-
-
-def _shards(decided: Decided, recipe: Recipe) -> Sequence[Shard]:
-    try:
-        return shards_of(decided, recipe)
-    except KeyError as err:
-        raise LayoutError(f"{err.args[0]} is named in one table and absent from its own; plan again") from err
 
 
 def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard]) -> Status:

@@ -46,9 +46,14 @@ def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     """
     require_columns(table.schema, record)
     try:
-        return [item for batch in table.to_batches() for item in decode_records(_columns(batch, record), record)]
-    except UnexpectedColumn:
-        return _checked(table.select(list(fields_of(record))).to_pylist(maps_as_pydicts="strict"), record)
+        try:
+            return [item for batch in table.to_batches() for item in decode_records(_columns(batch, record), record)]
+        except UnexpectedColumn:
+            rows = table.select(list(fields_of(record))).to_pylist(maps_as_pydicts="strict")
+    except (ValueError, OverflowError, KeyError, pa.ArrowException) as err:
+        # Text that is no UTF-8, times beyond the calendar, a mapping with a key twice.
+        raise LayoutError(f"table holds a damaged value: {' '.join(str(err).split())}") from err
+    return _checked(rows, record)
 
 
 def require_columns(schema: pa.Schema, record: type[Any]) -> None:

@@ -129,7 +129,7 @@ def read_decided(root: Path) -> Decided:
     places = from_table(samples, Place)
     for place in places:
         _require_inside(place, root)
-    return Decided(
+    decided = Decided(
         samples=tuple(records),
         events=tuple(from_table(_rename(events, "wkb"), Event)),
         scenes=Stored(root / "scenes.parquet", Scene, {"geometry": "footprint"}),
@@ -139,6 +139,22 @@ def read_decided(root: Path) -> Decided:
         rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
         unreadable=tuple(_read_unreadable(root)),
     )
+    _require_known(root, decided)
+    return decided
+
+
+def _require_known(root: Path, decided: Decided) -> None:
+    """Refuse tables that name what another one lacks; raises LayoutError."""
+    events = {event.id for event in decided.events}
+    planned = set(pc.unique(read_table(root / "plan.parquet", ["sample_id"])["sample_id"]).to_pylist())
+    named = (
+        ("plan", "samples", planned - decided.places.keys()),
+        ("unreadable", "samples", {image.sample_id for image in decided.unreadable} - decided.places.keys()),
+        ("samples", "events", {event for sample in decided.samples for event in sample.event_ids} - events),
+    )
+    for table, other, lacking in named:
+        if lacking:
+            raise LayoutError(f"{root / table}.parquet names {min(lacking)!r}, which {other}.parquet lacks")
 
 
 def _read_unreadable(root: Path) -> list[Unreadable]:
@@ -183,6 +199,8 @@ def _plan_table(decided: Decided) -> pa.Table:
 def _rename(table: pa.Table, name: str) -> pa.Table:
     if "geometry" not in table.column_names:
         raise LayoutError("table has no column geometry")
+    if not pa.types.is_binary(table["geometry"].type):
+        raise LayoutError(f"column geometry must be binary, got {table['geometry'].type}")
     try:
         shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     except (shapely.errors.ShapelyError, TypeError) as err:

@@ -38,17 +38,20 @@ class _Built:
 
 def write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> None:
     """Write metadata/{split}_metadata.parquet for every folder that something was written to."""
+    for split, table in metadata_tables(decided, shards, reports).items():
+        write_table(root / "metadata" / f"{split}_metadata.parquet", table)
+
+
+def metadata_tables(decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> dict[str, pa.Table]:
+    """Return the metadata of every folder that something was written to, by its split."""
     built = _built(shards, reports)
     samples = {sample.id: sample for sample in decided.samples}
-    frames: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     reference = _reference_modality(shards)
     for shard in shards:
         if shard.modality == reference:
-            frames.setdefault(shard.split, []).extend(_rows(shard, samples, built))
-    for split, rows in frames.items():
-        if not rows:
-            continue
-        write_table(root / "metadata" / f"{split}_metadata.parquet", metadata_table(metadata_frame(rows)))
+            rows.setdefault(shard.split, []).extend(_rows(shard, samples, built))
+    return {split: metadata_table(metadata_frame(found)) for split, found in rows.items() if found}
 
 
 def metadata_frame(rows: Sequence[Mapping[str, Any]]) -> gpd.GeoDataFrame:

@@ -136,7 +136,7 @@ def _fault(error: Any) -> str:
         return str(message)
     if error["type"] == "value_error" and isinstance(error["input"], Mapping):
         return f"{dotted}: {message}"
-    return f"{dotted}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
+    return f"{dotted}: {message[0].lower()}{message[1:]}, got {_shown(error['input'])}"
 
 
 def _keys_at(location: Sequence[str]) -> list[str]:
@@ -160,3 +160,11 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
     if close:
         return f"; did you mean {close[0]}?"
     return f"; there are {', '.join(known)}" if known else ""
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:
+        # Python does not print integers of more than 4300 digits.
+        return "a number of thousands of digits"

@@ -6,6 +6,9 @@ The merge is Chan, Golub and LeVeque (1979), Updating formulae and a pairwise al
 import math
 from dataclasses import dataclass
 
+LARGEST = 3.5e38
+"""No float32 is larger [1]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
@@ -22,6 +25,14 @@ class Moments:
     def std(self) -> float:
         """Population standard deviation; NaN when nothing was counted."""
         return math.sqrt(self.m2 / self.count) if self.count else math.nan
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether any float32 pixels can have these moments; what was read from a file need not be."""
+        if not self.count:
+            return True
+        values = (self.minimum, self.mean, self.maximum)
+        return self.count > 0 and all(abs(value) <= LARGEST for value in values) and 0 <= self.m2 < math.inf
 
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of pixels together."""

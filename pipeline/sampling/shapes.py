@@ -85,6 +85,8 @@ def _off(bounds: Floats) -> Fault:
 
 def _mended(polygon: shapely.Geometry) -> shapely.Geometry | None:
     """Return the areas that an invalid polygon encloses, or None when it encloses none or has a stray vertex."""
+    if not np.isfinite(shapely.get_coordinates(polygon)).all():
+        return None
     west, south, east, north = shapely.bounds(polygon).tolist()
     if max(east - west, north - south) > _WIDEST:
         return None

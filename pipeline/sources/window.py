@@ -5,6 +5,7 @@ same UTM zone is sampled at the pixel centres, which is exact; everything else i
 """
 
 import logging
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -255,6 +256,11 @@ def read_patch(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resamplin
     if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
         kind = "has ground control points only" if dataset.gcps[0] else "has no map projection"
         raise SourceError(f"{_OPENER.sub('', public(dataset.name))} {kind}: it cannot be put on a grid")
+    if not all(map(math.isfinite, dataset.transform)) or dataset.transform.is_degenerate:
+        # GDAL reads some pixels or other.
+        raise SourceError(
+            f"{_OPENER.sub('', public(dataset.name))} has no place on the ground: it cannot be put on a grid"
+        )
     if dataset.crs.to_epsg() == grid.epsg and _is_north_up(dataset):
         columns, rows = pixel_positions(_placement(dataset), grid)
         if resampling == "nearest" or (is_on_grid(columns) and is_on_grid(rows)):

@@ -10,7 +10,7 @@ import xarray as xr
 from pipeline.assemble import CLOUD_MASK_MODALITIES, shard_attributes
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import file_digest, open_shard
-from pipeline.receipts import load_receipt, plan_digest
+from pipeline.receipts import load_receipt, plan_digest, tells_every_band
 from pipeline.records import Modality, Recipe, Shard, ShardReport
 from pipeline.validate.content import check_content
 from pipeline.validate.findings import Finding
@@ -45,6 +45,8 @@ def _check_receipt(root: Path, shard: Shard, recipe: Recipe) -> tuple[ShardRepor
     try:
         report = load_receipt(receipt)
     except LayoutError:
+        report = None
+    if report is None or not tells_every_band(report, shard):
         return None, [Finding(shard.receipt_path, "is damaged; build it with --resume")]
     findings = []
     if report.state != "done":

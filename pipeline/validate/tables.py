@@ -8,19 +8,24 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pyarrow as pa
+import shapely
 
 from pipeline.catalog import Decided
 from pipeline.catalog.built import LedgerRow, band_statistics, make_ledger
-from pipeline.catalog.codec import from_table, read_table
+from pipeline.catalog.codec import arrow_schema, from_table, read_table
 from pipeline.catalog.frames import frames_table
 from pipeline.catalog.labels import labels_table
+from pipeline.catalog.metadata import metadata_tables
 from pipeline.errors import LayoutError
-from pipeline.receipts import load_receipt
+from pipeline.receipts import load_receipt, tells_every_band
 from pipeline.records import Shard, ShardReport
 from pipeline.validate.findings import Finding
 
 V1_1_COLUMNS = ("sample_id", "time_id", "time", "tile_id", "geometry", "tile_crs", "file")
 """Columns of SSL4EO-S12 v1.1's metadata, in order, before the index `idx`."""
+
+SAME_PLACE = 1e-7
+"""Corners this near [degrees] are the same: a centimetre."""
 
 Image = tuple[str, datetime, str]
 """Index, acquisition and file of one metadata row."""
@@ -36,7 +41,7 @@ def check_tables(root: Path, decided: Decided, shards: Sequence[Shard]) -> list[
         *_check_ledger(root, decided, shards, reports),
         *_check_made(root, "frames.parquet", frames_table(shards, reports)),
         *_check_made(root, "labels.parquet", labels_table(decided, shards, reports)),
-        *_check_metadata(root, shards, reports),
+        *_check_metadata(root, decided, shards, reports),
         *_check_statistics(root, shards, reports),
     ]
 
@@ -45,9 +50,10 @@ def _reports(root: Path, shards: Sequence[Shard]) -> list[ShardReport]:
     reports = []
     for shard in shards:
         try:
-            reports.append(load_receipt(root / shard.receipt_path))
+            report = load_receipt(root / shard.receipt_path)
         except (LayoutError, OSError):
             continue
+        reports += [report] if tells_every_band(report, shard) else []
     return reports
 
 
@@ -72,10 +78,13 @@ def _check_ledger(
     root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]
 ) -> Iterator[Finding]:
     try:
-        held = from_table(read_table(root / "ledger.parquet"), LedgerRow)
+        table = read_table(root / "ledger.parquet")
+        held = from_table(table, LedgerRow)
     except LayoutError as err:
         yield Finding("ledger.parquet", _short(root, "ledger.parquet", err))
         return
+    if not table.schema.equals(arrow_schema(LedgerRow)):
+        yield Finding("ledger.parquet", f"columns are {table.column_names}, not those of a ledger, of their types")
     expected = make_ledger(decided, shards, reports)
     if held != expected:
         different = len(set(held) ^ set(expected)) or abs(len(held) - len(expected))
@@ -99,7 +108,10 @@ def _check_made(root: Path, name: str, expected: pa.Table) -> Iterator[Finding]:
         yield Finding(name, f"is not what plan and receipts make: {sum(a != b for a, b in rows)} rows differ")
 
 
-def _check_metadata(root: Path, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> Iterator[Finding]:
+def _check_metadata(
+    root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]
+) -> Iterator[Finding]:
+    made = metadata_tables(decided, shards, reports)
     for split in sorted({shard.split for shard in shards}):
         name = f"metadata/{split}_metadata.parquet"
         expected = _expected_images([shard for shard in shards if shard.split == split], reports)
@@ -115,8 +127,27 @@ def _check_metadata(root: Path, shards: Sequence[Shard], reports: Sequence[Shard
             continue
         different = set(_images(table)) ^ expected
         if different or table.num_rows != len(expected):
-            first = min(different, default=("one twice",))[0]
+            first = min(different, default=("one twice",), key=str)[0]
             yield Finding(name, f"rows are not the images in the files: {len(different)} differ (first: {first})")
+        elif split in made and (problem := _difference(table, made[split])):
+            yield Finding(name, problem)
+
+
+def _difference(held: pa.Table, expected: pa.Table) -> str:
+    """Return how metadata differs from what plan and receipts make; nothing where it does not."""
+    if not held.schema.equals(expected.schema):
+        return f"columns are {held.column_names}, expected {expected.column_names} of their types"
+    if held.num_rows != expected.num_rows:
+        return f"has {held.num_rows} rows, expected {expected.num_rows}"
+    different = [name for name in held.column_names if name != "geometry" and held[name] != expected[name]]
+    try:
+        ours, made = (shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False)) for table in (held, expected))
+        # Versions of PROJ differ in the last digits.
+        is_same = bool(shapely.equals_exact(ours, made, SAME_PLACE).all())
+    except shapely.errors.ShapelyError:
+        is_same = False
+    different += [] if is_same else ["geometry"]
+    return f"is not what plan and receipts make: {', '.join(different)} differ" if different else ""
 
 
 def _expected_images(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> set[Image]:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from fuzz.binary import mutate_parquet, mutate_tiff, mutate_zip
+from fuzz.outcomes import CORRECT, REFUSED, WEIGHTS, Ended
 from fuzz.plain import mutate_json, mutate_lines
 from fuzz.site import Site, open_catalogue, query_of
 from pipeline.catalog.codec import from_table, to_table
@@ -31,7 +33,6 @@ from pipeline.sources.items import scene_from_item
 from pipeline.sources.reading import open_reader
 from pipeline.sources.window import Wanted, open_reference
 
-REFUSED, CORRECT = "refused", "correct"
 _BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 40))])
 YAML_POISON = (
     "a: &a [x]\nb: *a", "!!python/object/apply:os.system ['touch evil']", "!!python/name:os.system", "*nobody", _BOMB,
@@ -49,6 +50,9 @@ CSV_POISON = (
 
 _LAYER = '<OGRVRTLayer name="x"><SrcDataSource>/etc/passwd</SrcDataSource></OGRVRTLayer>'
 VIRTUAL = f"<OGRVRTDataSource>{_LAYER}</OGRVRTDataSource>"
+
+SAMPLE = TypeAdapter(Sample)
+MOST_SAMPLES = 1000
 
 
 class WrongError(Exception):
@@ -123,6 +127,9 @@ def raster(site: Site, case: Path, chance: random.Random) -> str:
         ours = _read(lambda: reader.read_bands([wanted], grid)[0])
     with open_reference(_Signer()) as reference:
         theirs = _read(lambda: reference.read(wanted.href, grid, resampling=wanted.resampling))
+    if isinstance(theirs, SourceError) and "Decoding error" in str(theirs) and not isinstance(ours, SourceError):
+        # Damage to pixels in a tile without checksums; GDAL unpacks behind the last row that is wanted, and meets it.
+        return CORRECT
     if isinstance(ours, SourceError) or isinstance(theirs, SourceError):
         both = isinstance(ours, SourceError) and isinstance(theirs, SourceError)
         require(both, f"one reader refuses: {ours!r} and {theirs!r}"[:300])
@@ -142,18 +149,35 @@ def table(site: Site, case: Path, chance: random.Random) -> str:
     """Check a dataset of which one table is changed; a clean answer means that the table says the same."""
     root = _linked(site.dataset, case / "dataset")
     target = chance.choice(sorted(root.rglob("*.parquet")))
-    before = pq.read_table(target).to_pydict()
+    before = pq.read_table(target)
     _replace(target, mutate_parquet(target.read_bytes(), chance))
-    code = command(["validate", str(root)])
-    if code == 0:
-        is_same = _same(before, pq.read_table(target).to_pydict())
-        require(is_same or target.name in UNCHECKED, f"{target.name} differs unseen")
-        return CORRECT
-    return REFUSED
+    if command(["validate", str(root)]) != 0:
+        return REFUSED
+    differing = _differing(before, pq.read_table(target)) - TOLD_ONCE.get(target.stem, frozenset())
+    require(not differing, f"{', '.join(sorted(differing))} of {target.name} differ unseen")
+    return CORRECT
 
 
-UNCHECKED = {f"{name}.parquet" for name in ("scenes", "survey", "rejected", "events", "samples", "plan")}
-"""Tables that others are checked against."""
+TOLD_ONCE = {
+    "scenes": frozenset(("collection", "epsg", "platform")),
+    "survey": frozenset(("acquired", "error", "snow")),
+    "samples": frozenset(("geometry", "lattice_x", "lattice_y", "region")),
+    "plan": frozenset(("shard",)),
+    "unreadable": frozenset(("detail", "modality", "scene_ids")),
+}
+"""Columns for readers: nothing is made from them, and no other table tells the same."""
+
+
+def _differing(before: pa.Table, after: pa.Table) -> set[str]:
+    """Return the columns that are not as they were."""
+    if before.num_rows != after.num_rows:
+        return {"rows"}
+    names = set(after.column_names)
+    return {name for name in before.column_names if name not in names or _told(before[name]) != _told(after[name])}
+
+
+def _told(column: pa.ChunkedArray) -> str:
+    return repr(column.to_pylist())
 
 
 def resume(site: Site, case: Path, chance: random.Random) -> str:
@@ -225,8 +249,9 @@ def places(site: Site, case: Path, chance: random.Random) -> str:
     else:
         path.write_bytes(mutate_json(json.loads(source.read_text()), chance))
     placement = read_places(path, read_recipe(site.dataset))
-    for sample in placement.samples:
-        TypeAdapter(Sample).validate_python(sample)
+    # A polygon as wide as a continent has a patch in every cell of it.
+    for sample in placement.samples[:MOST_SAMPLES]:
+        SAMPLE.validate_python(sample)
         require(abs(sample.lon) <= 180 and abs(sample.lat) <= 90, f"{sample.id} lies off the globe")
         require("/" not in sample.id and sample.id not in ("", ".", ".."), f"{sample.id!r} is no name")
     return CORRECT
@@ -254,30 +279,25 @@ def _replace(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _same(one: Any, other: Any) -> bool:
-    return repr(one) == repr(other)
-
-
 Target = Callable[[Site, Path, random.Random], str]
-TARGETS: dict[Target, int] = {
-    catalogue: 14, item: 18, raster: 22, table: 8, resume: 2, recipe: 12, shard: 10, published: 6, places: 8,
-}  # fmt: skip
-"""How often each is drawn."""
+TARGETS: dict[str, Target] = {
+    target.__name__: target for target in (catalogue, item, raster, table, resume, recipe, shard, published, places)
+}
 
 
-def run_case(site: Site, case: Path, chance: random.Random, only: str = "") -> tuple[str, str, str]:
-    """Return target, outcome and detail of one input."""
-    chosen = {target: weight for target, weight in TARGETS.items() if only in ("", target.__name__)}
-    target = chance.choices(list(chosen), list(chosen.values()))[0]
+def run_case(site: Site, case: Path, chance: random.Random, only: str = "") -> Ended:
+    """Draw a target and an input for it, and say what became of it."""
+    names = [only] if only else list(TARGETS)
+    (name,) = chance.choices(names, [WEIGHTS[one] for one in names])
     try:
-        return target.__name__, target(site, case, chance), ""
+        return Ended(name, TARGETS[name](site, case, chance))
     except PipelineError as err:
         text = str(err)
         is_clear = "\n" not in text.strip() and len(text) > 10
-        return target.__name__, REFUSED if is_clear else "unclear", "" if is_clear else repr(text)
+        return Ended(name, REFUSED if is_clear else "unclear", "" if is_clear else repr(text))
     except WrongError as err:
-        return target.__name__, "wrong", str(err)
+        return Ended(name, "wrong", str(err))
     except MemoryError as err:
-        return target.__name__, "memory", repr(err)
+        return Ended(name, "memory", repr(err))
     finally:
         static._all_scenes.cache_clear()

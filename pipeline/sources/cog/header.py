@@ -31,6 +31,10 @@ _NUMBER_TAGS = (256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 324, 325,
 _INDEX_TAGS = (324, 325)
 _UNSIGNED = (3, 4, 16)
 """SHORT, LONG, and LONG8 of BigTIFF."""
+_DOUBLE, _ASCII = 12, 2
+_KEY_VALUES = {34736: _DOUBLE, 34737: _ASCII}
+"""Types of the tags that keys point into (OGC 19-008r4, section 7.1)."""
+_METRE = 9001
 
 
 class UnknownFileError(Exception):
@@ -169,13 +173,32 @@ def _require_plain_tags(page: tifffile.TiffPage) -> None:
         is_plain = tag is None or (int(tag.dtype) in _UNSIGNED and (code in _INDEX_TAGS or tag.count == 1))
         if not is_plain:
             raise UnknownFileError(f"tag {code}")
+    _require_plain_keys(page)
+
+
+def _require_plain_keys(page: tifffile.TiffPage) -> None:
+    """Leave to GDAL a damaged key directory: it may not take it for a map projection."""
     keys = page.tags.get(34735)
     if keys is None or int(keys.dtype) != 3 or keys.count < 4:
         raise UnknownFileError("no EPSG zone")
     version, revision, _, count = keys.value[:4]
-    places = {*keys.value[5::4]} - {0}
-    if (version, revision) != (1, 1) or keys.count != 4 + 4 * count or not all(code in page.tags for code in places):
+    if (version, revision) != (1, 1) or keys.count != 4 + 4 * count:
         raise UnknownFileError("key directory")
+    for place, size, start in zip(keys.value[5::4], keys.value[6::4], keys.value[7::4], strict=True):
+        held = page.tags.get(place)
+        is_inside = size == 1 if place == 0 else held is not None and start + size <= held.count
+        if not is_inside:
+            raise UnknownFileError("key directory")
+    for code, kind in _KEY_VALUES.items():
+        held = page.tags.get(code)
+        if held is not None and (int(held.dtype) != kind or (kind == _ASCII and not _is_whole_text(held))):
+            raise UnknownFileError("key directory")
+
+
+def _is_whole_text(tag: tifffile.TiffTag) -> bool:
+    """Tell whether a text ends where its tag says."""
+    text = str(tag.value)
+    return "\x00" not in text and len(text) == tag.count - 1
 
 
 def _require_known(page: tifffile.TiffPage) -> None:
@@ -212,6 +235,8 @@ def _epsg(page: tifffile.TiffPage) -> int:
     epsg = int(keys.get("ProjectedCSTypeGeoKey", 0))
     if int(keys.get("GTModelTypeGeoKey", 0)) != 1 or not 1024 <= epsg < 32767:
         raise UnknownFileError("no EPSG zone")
+    if int(keys.get("ProjLinearUnitsGeoKey", _METRE)) != _METRE:
+        raise UnknownFileError("unit")
     if int(keys.get("GTRasterTypeGeoKey", 1)) != 1:
         raise UnknownFileError("pixels are points")
     return epsg
