@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import file_digest
 from pipeline.records import Recipe, Shard, ShardReport
+from pipeline.sources.watching import NONE_FAILED, FailedRequests, added
 
 _REPORT = TypeAdapter(ShardReport)
 
@@ -29,7 +30,9 @@ _FAULTS_KEPT = 20
 
 def plan_digest(shard: Shard, recipe: Recipe) -> str:
     """Return the SHA-256 of everything that decides the shard's bytes, hexadecimal."""
-    decided = {"shard": dataclasses.asdict(shard), "recipe": recipe.model_dump(mode="json")}
+    # Checksums say what the assets must be, not which.
+    placed = {name: value for name, value in dataclasses.asdict(shard).items() if name != "checksums"}
+    decided = {"shard": placed, "recipe": recipe.model_dump(mode="json")}
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=_as_text).encode()).hexdigest()
 
 
@@ -87,11 +90,14 @@ class Attempts:
     count: int = 0
     faults: tuple[str, ...] = ()
     """What ended the latest of them, oldest first."""
+    failed_requests: FailedRequests = dataclasses.field(default_factory=dict)
+    """Requests of all of them that came to nothing; those of an attempt that was killed are not known."""
 
-    def ended(self, fault: str) -> "Attempts":
-        """Return these attempts and one more."""
+    def ended(self, fault: str, failed: FailedRequests = NONE_FAILED) -> "Attempts":
+        """Return these attempts and one more, in which the requests `failed`."""
         faults = (*self.faults, fault)[-_FAULTS_KEPT:]
-        return dataclasses.replace(self, count=self.count + 1, faults=faults)
+        requests = added(self.failed_requests, failed)
+        return dataclasses.replace(self, count=self.count + 1, faults=faults, failed_requests=requests)
 
     def explained(self, fault: str) -> "Attempts":
         """Return these attempts with what ended the last one, which could not say so itself."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -21,7 +21,7 @@ from pipeline.plan.packing import NOWHERE, make_shards, pack
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, plan_rows, radar_offer
 from pipeline.receipts import plan_digest
-from pipeline.records import PlanRow, Recipe, Score, Shard, ShardReport, Unreadable, unreadable_in
+from pipeline.records import PlanRow, Recipe, Scene, Score, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.report import write_card, write_preview
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
@@ -66,28 +66,31 @@ def connect(request: Request) -> Source:
 
 
 def survey(
-    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress
+    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress, *, verify: str = ""
 ) -> tuple[Found, list[Score]]:
     """Score every patch on every Sentinel-2 acquisition that could serve it, sorted by sample and time.
 
-    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise.
+    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise. `verify` is as in
+    `BuildOptions`.
 
     Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
     zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
     """
-    scores = _score(found, recipe, source, runner, progress)
+    scores = _score(found, recipe, source, runner, progress, verify=verify)
     if recipe.seasons is None or recipe.places.crs is not None:
         return found, scores
     moved = majority_grids(found.samples, found.scenes, _by_key(scores), recipe)
     if not moved:
         return found, scores
-    again = _score(replace(found, samples=tuple(moved.values())), recipe, source, runner, progress)
+    again = _score(replace(found, samples=tuple(moved.values())), recipe, source, runner, progress, verify=verify)
     kept = [score for score in scores if score.sample_id not in moved]
     samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
     return replace(found, samples=samples), sorted((*kept, *again), key=_score_order)
 
 
-def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress) -> list[Score]:
+def _score(
+    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress, *, verify: str
+) -> list[Score]:
     samples = [sample for sample in found.samples if sample.id not in found.unlabelled]
     group = survey_batches
     if isinstance(source, ScoringSource):
@@ -99,7 +102,7 @@ def _score(found: Found, recipe: Recipe, source: Source, runner: Runner, progres
         batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     progress(0, len(batches))
-    task = partial(survey_batch, source=limited(source, runner))
+    task = partial(survey_batch, source=limited(source, runner), verify=verify)
     for done, batch in enumerate(runner.run(task, batches, threads=SURVEY_THREADS), start=1):
         scores += batch
         progress(done, len(batches))
@@ -219,17 +222,36 @@ def build(
     """
     clear_leftovers(options.root)
     decided = _caught_up(options.root, decided, recipe)
-    shards = shards_of(decided, recipe)
+    vouch = partial(vouched, scenes=decided.scenes) if options.verify else list[Shard]
+    shards = vouch(shards_of(decided, recipe))
     reports = _build_shards(shards, recipe, options, runner, progress)
     while found := _found_unreadable(shards, reports, decided, recipe):
         decided = replanned(decided, (*decided.unreadable, *found), recipe)
         write_replanned(options.root, decided)
         before = {shard.path: shard for shard in shards}
-        shards = shards_of(decided, recipe)
+        shards = vouch(shards_of(decided, recipe))
         changed = [shard for shard in shards if shard != before[shard.path]]
         logger.warning("%d planned images cannot be used; %d files are built again", len(found), len(changed))
         reports |= _build_shards(changed, recipe, options, runner, progress)
     return [reports[path] for path in sorted(reports)]
+
+
+def vouched(shards: Iterable[Shard], scenes: Iterable[Scene]) -> list[Shard]:
+    """Return the shards with the checksums that the items of `scenes` state of the assets they read."""
+    stated = {scene.hrefs[band]: checksum for scene in scenes for band, checksum in scene.checksums.items()}
+    return [
+        replace(shard, checksums={href: stated[href] for href in sorted(shard.hrefs & stated.keys())})
+        for shard in shards
+    ]
+
+
+def verification_line(decided: Decided, recipe: Recipe) -> str:
+    """Return how many of the planned assets can be compared with a checksum, and how many can not."""
+    shards = vouched(shards_of(decided, recipe), decided.scenes)
+    read = {href for shard in shards for href in shard.hrefs}
+    stated = {href for shard in shards for href in shard.checksums}
+    line = f"verify: {len(stated)} assets are read whole and compared with their checksums"
+    return f"{line}; {len(read - stated)} state none and are read as they come" if read - stated else line
 
 
 def _caught_up(root: Path, decided: Decided, recipe: Recipe) -> Decided:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import shapely
 
 from pipeline import grid
-from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
+from pipeline.catalog.codec import arrow_schema, from_table, read_table, to_table, with_geometry, write_table
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place
 from pipeline.plan.replacing import affected_samples
@@ -90,7 +90,7 @@ def read_decided(root: Path) -> Decided:
     return Decided(
         samples=tuple(records),
         events=tuple(from_table(_rename(events, "wkb"), Event)),
-        scenes=tuple(from_table(_rename(scenes, "footprint"), Scene)),
+        scenes=tuple(from_table(_with_checksums(_rename(scenes, "footprint")), Scene)),
         scores=tuple(from_table(read_table(root / "survey.parquet"), Score)),
         rows=tuple(from_table(read_table(root / "plan.parquet"), PlanRow)),
         places={sample.id: place for sample, place in zip(records, places, strict=True)},
@@ -110,6 +110,14 @@ def _require_inside(place: Place, root: Path) -> None:
     is_inside = place.split in _FOLDERS and _FILE_NAME.fullmatch(place.shard)
     if not is_inside and place.shard:
         raise LayoutError(f"{root / 'samples.parquet'} names the file {place.split}/{place.shard}, which is no place")
+
+
+def _with_checksums(scenes: pa.Table) -> pa.Table:
+    """Return the table of scenes as it is written now: elder ones know of no checksums."""
+    if "checksums" in scenes.column_names:
+        return scenes
+    column = arrow_schema(Scene).field("checksums")
+    return scenes.append_column(column, pa.array([{}] * scenes.num_rows, column.type))
 
 
 def _samples_table(decided: Decided) -> pa.Table:

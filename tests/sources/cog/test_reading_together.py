@@ -13,13 +13,13 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline.sources.cog.ranges import LocalBytes
 from rasterio.transform import from_origin
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid
 from pipeline.sources.cog import CogReader
 from pipeline.sources.cog.kept import KEPT
+from pipeline.sources.ranges import LocalBytes
 from pipeline.sources.window import RasterReader, Wanted, open_reference
 
 LEFT, TOP, SIDE = 500_000.0, 5_100_000.0, 200
