@@ -34,6 +34,7 @@ from pipeline.records import (
 from pipeline.sources.access import Signer
 from pipeline.sources.earth_engine.parity import attributes_of
 from pipeline.sources.reading import Together, open_reader, together_of
+from pipeline.sources.watching import Failures, added, watched
 from pipeline.targets import Target, target_of
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class BuildOptions:
     """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
     threads: int = 8
     """Scenes, or patches where the source reads dates together, that are read at the same time."""
+    verify: str = ""
+    """Name of a run in which every asset is compared with its checksum, once a process; empty: nothing is."""
 
 
 def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardReport:
@@ -73,6 +76,8 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     digest = plan_digest(shard, recipe)
     target = target_of(options.root, options.store)
     before = Attempts(plan_digest=digest)
+    failures = Failures()
+    options = replace(options, source=watched(options.source, failures, options.verify, shard.checksums))
     try:
         done = target.find(shard, digest)
         if done is not None:
@@ -82,11 +87,14 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
         started = time.perf_counter()
         report = _build(shard, recipe, options, target, digest)
         seconds = round(time.perf_counter() - started, 3)
-        report = replace(report, seconds=seconds, attempts=before.count + 1, faults=before.faults)
+        report = replace(
+            report, seconds=seconds, attempts=before.count + 1, faults=before.faults,
+            failed_requests=added(before.failed_requests, failures.counts()),
+        )  # fmt: skip
         target.accept(shard, report)
         target.forget(shard)
     except TransientSourceError as err:
-        tried = before.ended(str(err))
+        tried = before.ended(str(err), failures.counts())
         with suppress(TransientSourceError):
             target.note(shard, tried)
         if isinstance(err, AllowanceError):
@@ -109,8 +117,9 @@ def _begin(target: Target, shard: Shard, digest: str) -> Attempts:
 def unfinished(path: str, digest: str, error: str, tried: Attempts) -> ShardReport:
     """Return the report of a shard that has no file yet."""
     return ShardReport(
-        path=path, plan_digest=digest, state="unfinished", error=error, attempts=tried.count, faults=tried.faults
-    )
+        path=path, plan_digest=digest, state="unfinished", error=error, attempts=tried.count, faults=tried.faults,
+        failed_requests=tried.failed_requests,
+    )  # fmt: skip
 
 
 def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, digest: str) -> ShardReport:
@@ -128,7 +137,7 @@ def _build(shard: Shard, recipe: Recipe, options: BuildOptions, target: Target, 
         etag=stored.etag,
         bytes=stored.bytes,
         patches=reports,
-        fallbacks=tuple(sorted(fallbacks.items())),
+        fallbacks=dict(sorted(fallbacks.items())),
         moments=_moments(canvas, shape),
     )
 

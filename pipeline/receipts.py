@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from pipeline.errors import LayoutError
 from pipeline.layouts.ssl4eo import file_digest
 from pipeline.records import Recipe, Shard, ShardReport
+from pipeline.sources.watching import NONE_FAILED, FailedRequests, added
 
 _REPORT = TypeAdapter(ShardReport)
 
@@ -43,7 +44,8 @@ def _as_json(value: Any) -> Any:
     """Return what JSON has for a record (its fields, as they are), for bytes and for times."""
     if dataclasses.is_dataclass(value):
         kind: Any = type(value)
-        return {name: getattr(value, name) for name in _fields_of(kind)}
+        # Checksums say what the assets must be, not which.
+        return {name: getattr(value, name) for name in _fields_of(kind) if name != "checksums"}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):
@@ -103,11 +105,14 @@ class Attempts:
     count: int = 0
     faults: tuple[str, ...] = ()
     """What ended the latest of them, oldest first."""
+    failed_requests: FailedRequests = dataclasses.field(default_factory=dict)
+    """Requests of all of them that came to nothing; those of an attempt that was killed are not known."""
 
-    def ended(self, fault: str) -> "Attempts":
-        """Return these attempts and one more."""
+    def ended(self, fault: str, failed: FailedRequests = NONE_FAILED) -> "Attempts":
+        """Return these attempts and one more, in which the requests `failed`."""
         faults = (*self.faults, fault)[-_FAULTS_KEPT:]
-        return dataclasses.replace(self, count=self.count + 1, faults=faults)
+        requests = added(self.failed_requests, failed)
+        return dataclasses.replace(self, count=self.count + 1, faults=faults, failed_requests=requests)
 
     def explained(self, fault: str) -> "Attempts":
         """Return these attempts with what ended the last one, which could not say so itself."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -70,26 +70,28 @@ def connect(request: Request) -> Source:
 
 
 def survey(
-    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress
+    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress, *, verify: str = ""
 ) -> tuple[Found, ScoreTable]:
     """Score every patch on every Sentinel-2 acquisition that could serve it, neighbourhood after neighbourhood.
 
-    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise.
+    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise. `verify` is as in
+    `BuildOptions`.
 
     Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
     zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
     """
     moved: dict[str, Sample] = {}
     bar = _Bar(progress, len(found.samples))
+    run = _Survey(source, runner, bar, verify)
 
     def score(samples: Sequence[Sample]) -> list[Score]:
         scored = [sample for sample in samples if sample.id not in found.unlabelled]
         scenes = found.scenes.near(samples).read()
-        scores = _score(scored, scenes, recipe, source, runner, bar)
+        scores = _score(scored, scenes, recipe, run)
         if recipe.seasons is not None and recipe.places.crs is None:
             elsewhere = majority_grids(scored, scenes, by_key(scores), recipe)
             scores = [score for score in scores if score.sample_id not in elsewhere]
-            scores += _score(list(elsewhere.values()), scenes, recipe, source, runner, bar)
+            scores += _score(list(elsewhere.values()), scenes, recipe, run)
             moved.update(elsewhere)
         return sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition))
 
@@ -128,11 +130,20 @@ class _Bar:
         self._progress(self._done, round(self._known * self._samples / max(self._begun, 1)))
 
 
-def _score(
-    samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, source: Source, runner: Runner, bar: _Bar
-) -> list[Score]:
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What scores are made with."""
+
+    source: Source
+    runner: Runner
+    bar: _Bar
+    verify: str
+
+
+def _score(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, run: _Survey) -> list[Score]:
     if not samples:
         return []
+    source, bar = run.source, run.bar
     group = survey_batches
     if isinstance(source, ScoringSource):
         group = partial(place_batches, largest=source.windows_at_once)
@@ -143,8 +154,8 @@ def _score(
         batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
     scores: list[Score] = []
     bar.expect(len(batches))
-    task = partial(survey_batch, source=limited(source, runner))
-    for batch in runner.run(task, batches, threads=SURVEY_THREADS):
+    task = partial(survey_batch, source=limited(source, run.runner), verify=run.verify)
+    for batch in run.runner.run(task, batches, threads=SURVEY_THREADS):
         scores += batch
         bar.step()
     return scores
@@ -270,17 +281,40 @@ def build(
     """
     clear_leftovers(options.root)
     decided = _caught_up(options.root, decided, recipe)
+    scenes = decided.scenes
     shards = shards_of(decided, recipe)
+    if options.verify:
+        shards = vouched(shards, scenes)
     reports = _build_shards(shards, recipe, options, runner, progress)
     while found := _found_unreadable(shards, reports, decided, recipe):
         decided = replanned(decided, (*decided.unreadable, *found), recipe)
         write_replanned(options.root, decided)
         before = {shard.path: shard for shard in shards}
         shards = shards_of(decided, recipe)
+        if options.verify:
+            shards = vouched(shards, scenes)
         changed = [shard for shard in shards if shard != before[shard.path]]
         logger.warning("%d planned images cannot be used; %d files are built again", len(found), len(changed))
         reports |= _build_shards(changed, recipe, options, runner, progress)
     return [reports[path] for path in sorted(reports)]
+
+
+def vouched(shards: Iterable[Shard], scenes: Iterable[Scene]) -> list[Shard]:
+    """Return the shards with the checksums that the items of `scenes` state of the assets they read."""
+    stated = {scene.hrefs[band]: checksum for scene in scenes for band, checksum in scene.checksums.items()}
+    return [
+        replace(shard, checksums={href: stated[href] for href in sorted(shard.hrefs & stated.keys())})
+        for shard in shards
+    ]
+
+
+def verification_line(decided: Decided, recipe: Recipe) -> str:
+    """Return how many of the planned assets can be compared with a checksum, and how many can not."""
+    shards = vouched(shards_of(decided, recipe), decided.scenes)
+    read = {href for shard in shards for href in shard.hrefs}
+    stated = {href for shard in shards for href in shard.checksums}
+    line = f"verify: {len(stated)} assets are read whole and compared with their checksums"
+    return f"{line}; {len(read - stated)} state none and are read as they come" if read - stated else line
 
 
 def _caught_up(root: Path, decided: Decided, recipe: Recipe) -> Decided:
@@ -337,7 +371,7 @@ def fallback_line(reports: Sequence[ShardReport]) -> str:
     """Return how many windows the fast reader left to GDAL, and why; empty when it read them all."""
     left = Counter[str]()
     for report in reports:
-        left.update(dict(report.fallbacks))
+        left.update(report.fallbacks)
     if not left:
         return ""
     return f"{left.total()} windows read by GDAL: " + ", ".join(f"{left[reason]} × {reason}" for reason in sorted(left))

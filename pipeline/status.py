@@ -6,7 +6,7 @@ A file counts as done when its receipt fits the plan and the file has the receip
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -18,6 +18,7 @@ from pipeline.folder import read_recipe
 from pipeline.receipts import STOPPED, load_attempts, load_receipt, plan_digest
 from pipeline.records import Recipe, Shard, ShardReport
 from pipeline.report import missing_counts, replaced_counts
+from pipeline.sources.watching import FailedRequests, added
 from pipeline.stages import shards_of
 
 Stage = Literal["damaged", "not planned", "planned", "unfinished", "built", "finished"]
@@ -47,6 +48,8 @@ class FileState:
     """What ended its last attempt that came to nothing."""
     finished: float = 0.0
     """When its receipt was written, seconds since 1970."""
+    failed_requests: FailedRequests = field(default_factory=dict)
+    """Requests that came to nothing, over all attempts: problem to count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ class Status:
     largest: tuple[FileState, ...] = ()
     bytes: int = 0
     pace: Pace | None = None
+    failed_requests: Mapping[str, int] = field(default_factory=dict)
+    """Requests that came to nothing while files were built: problem to count."""
 
 
 def dataset_status(root: Path) -> Status:
@@ -138,6 +143,7 @@ def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard
         largest=_top(done, [file.bytes for file in done]),
         bytes=sum(file.bytes for file in done),
         pace=_pace(done, [file for file in files if file.state != "done"]),
+        failed_requests=added(*(file.failed_requests for file in files)),
     )
 
 
@@ -157,7 +163,7 @@ def _look(root: Path, shard: Shard, recipe: Recipe) -> tuple[FileState, ShardRep
         return _open(root, shard, "damaged"), None
     state = FileState(
         path=shard.path, modality=shard.modality, state="done", bytes=report.bytes, seconds=report.seconds,
-        attempts=report.attempts, finished=finished,
+        attempts=report.attempts, finished=finished, failed_requests=report.failed_requests,
     )  # fmt: skip
     return state, report
 
@@ -168,7 +174,10 @@ def _open(root: Path, shard: Shard, state: FileStage) -> FileState:
     if tried.count:
         state = "begun" if fault == STOPPED else "unfinished"
     fault = "" if tried.count == 1 and fault == STOPPED else fault
-    return FileState(path=shard.path, modality=shard.modality, state=state, attempts=tried.count, fault=fault)
+    return FileState(
+        path=shard.path, modality=shard.modality, state=state, attempts=tried.count, fault=fault,
+        failed_requests=tried.failed_requests,
+    )  # fmt: skip
 
 
 def _stage(root: Path, files: Iterable[FileState]) -> Stage:

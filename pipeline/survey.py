@@ -18,6 +18,7 @@ from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
 from pipeline.sources.access import Signer
 from pipeline.sources.contract import ScoreWindow, ScoringSource
 from pipeline.sources.reading import WindowReader, open_reader
+from pipeline.sources.watching import Failures, watched
 from pipeline.sources.window import Wanted
 
 
@@ -34,6 +35,8 @@ class SurveyWindow:
     """Classification or band of each scene of the acquisition, first one first."""
     radar: Resampling | None = None
     """How the radar band is brought onto the patch; None for a classification."""
+    checksums: tuple[str, ...] = ()
+    """Multihash of each of `hrefs`; empty where none is stated."""
 
 
 def survey_batches(
@@ -87,8 +90,8 @@ def _batches(
     ]
 
 
-def survey_batch(windows: Sequence[SurveyWindow], source: Signer) -> list[Score]:
-    """Score one batch.
+def survey_batch(windows: Sequence[SurveyWindow], source: Signer, verify: str = "") -> list[Score]:
+    """Score one batch; where `verify` names a run, files are compared with their checksums, once a process.
 
     Raises
     ------
@@ -98,7 +101,7 @@ def survey_batch(windows: Sequence[SurveyWindow], source: Signer) -> list[Score]
     if isinstance(source, ScoringSource):
         shares = source.class_shares([ScoreWindow(window.grid, window.hrefs, window.radar) for window in windows])
         return [_as_score(window, share) for window, share in zip(windows, shares, strict=True)]
-    with open_reader(source) as reader:
+    with open_reader(watched(source, Failures(), verify, _checksums(windows) if verify else None)) as reader:
         reader.read_ahead(
             ((Wanted(window.hrefs[0], window.radar or "nearest"),), window.grid) for window in windows if window.hrefs
         )
@@ -114,7 +117,13 @@ def _window(sample: Sample, candidate: Candidate, band: str, radar: Resampling |
         scene_ids=tuple(scene.id for scene in candidate.scenes),
         hrefs=tuple(scene.hrefs[band] for scene in candidate.scenes),
         radar=radar,
+        checksums=tuple(scene.checksums.get(band, "") for scene in candidate.scenes),
     )
+
+
+def _checksums(windows: Sequence[SurveyWindow]) -> dict[str, str]:
+    stated = (pair for window in windows for pair in zip(window.hrefs, window.checksums, strict=True))
+    return {href: checksum for href, checksum in stated if checksum}
 
 
 def _score(window: SurveyWindow, reader: WindowReader) -> Score:

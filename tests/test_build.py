@@ -375,7 +375,7 @@ def test_frames_say_what_lies_in_the_files(dataset: Path) -> None:
 def test_receipts_say_what_the_fast_reader_left_to_gdal(dataset: Path) -> None:
     by_modality: dict[str, dict[str, int]] = {}
     for receipt in (dataset / "receipts").rglob("*.json"):
-        by_modality.setdefault(receipt.parent.name, {}).update(dict(load_receipt(receipt).fallbacks))
+        by_modality.setdefault(receipt.parent.name, {}).update(load_receipt(receipt).fallbacks)
     assert by_modality["S2L2A"] == by_modality["SCL"] == by_modality["MASK"] == {}
     assert set(by_modality["DEM"]) == {"no EPSG zone"}
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class LedgerRow:
     """How often building the file was begun, over all runs."""
     faults: tuple[str, ...] = ()
     """What ended the attempts that came to nothing, oldest first."""
+    failed_requests: Mapping[str, int] = field(default_factory=dict)
+    """Requests for the whole file that came to nothing, over all attempts: problem to count."""
 
 
 Ledger = Sequence[LedgerRow]
@@ -179,6 +181,7 @@ def _ledger_row(patch: PatchReport, modality: str, report: ShardReport | None = 
         first_fault=patch.first_fault,
         attempts=report.attempts if report else 0,
         faults=report.faults if report else (),
+        failed_requests=report.failed_requests if report else {},
     )
 
 

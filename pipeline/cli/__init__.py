@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import re
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ from pipeline.stages import (
     make_plan,
     shards_of,
     survey,
+    verification_line,
 )
 
 EXIT_WRONG_REQUEST = 2
@@ -105,13 +107,14 @@ def _parser() -> argparse.ArgumentParser:
         _add_request(command)
         if name == "plan":
             add_simulation(command)
+        _add_verify(command)
         command.set_defaults(call=call)
     demo = commands.add_parser("demo", help="build a dataset from the embedded archive")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
     add_cluster(demo)
     demo.set_defaults(call=_demo)
     add_status(commands)
-    add_retry(commands, _retry)
+    _add_verify(add_retry(commands, _retry))
     add_dating(commands, _date)
     add_tools(commands)
     add_export(commands)
@@ -132,6 +135,19 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     add_cluster(command)
 
 
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--verify", choices=("full",),
+        help="full: read every asset that is used whole, once a worker, and compare it with the checksum that its item "
+        "states; wrong bytes are never used [whatever arrives in its full length is taken]",
+    )  # fmt: skip
+
+
+def _verification(options: argparse.Namespace) -> str:
+    """Return a name for this run where assets are to be compared with their checksums, or nothing."""
+    return secrets.token_hex(8) if options.verify == "full" else ""
+
+
 @contextmanager
 def _opened_request(options: argparse.Namespace) -> Iterator[tuple[Request, Mirror]]:
     recipe = load_recipe(options.recipe, options.overrides)
@@ -146,7 +162,7 @@ def _existing(options: argparse.Namespace) -> Existing:
 def _plan(options: argparse.Namespace) -> int:
     with _opened_request(options) as (request, mirror):
         with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
-            _make_plan(request, _existing(options), runner, mirror)
+            _make_plan(request, _existing(options), runner, mirror, _verification(options))
         decided = load_plan(request.out)
         _print_rejected(rejected_rows(decided))
         if options.simulate:
@@ -161,11 +177,12 @@ def _build(options: argparse.Namespace) -> int:
         _opened_request(options) as (request, mirror),
         open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner,
     ):
-        _make_plan(request, _existing(options), runner, mirror)
-        return _build_plan(request, runner, mirror)
+        verify = _verification(options)
+        _make_plan(request, _existing(options), runner, mirror, verify)
+        return _build_plan(request, runner, mirror, verify)
 
 
-def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mirror) -> None:
+def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mirror, verify: str = "") -> None:
     if check_folder(request, existing):
         print(f"{mirror.name}: plan found")
     else:
@@ -174,7 +191,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
         found = find(request, source)
         print("\n".join([f"{len(found.samples)} patches, {len(found.scenes)} scenes", *found.notes]))
         with _bar("survey") as progress:
-            found, scores = survey(found, request.recipe, source, runner, progress)
+            found, scores = survey(found, request.recipe, source, runner, progress, verify=verify)
         # Workers of an object store have no folder in common to put their parts of the plan into.
         make_plan(request, found, scores, LocalRunner() if mirror.store else runner)
         mirror.push()
@@ -200,9 +217,11 @@ def _print_forecast(forecast: Forecast | None) -> None:
         )
 
 
-def _build_plan(request: Request, runner: Runner, mirror: Mirror) -> int:
+def _build_plan(request: Request, runner: Runner, mirror: Mirror, verify: str = "") -> int:
     decided = load_plan(request.out)
-    options = BuildOptions(root=request.out.resolve(), source=connect(request), store=mirror.store)
+    if verify:
+        _say(verification_line(decided, request.recipe))
+    options = BuildOptions(root=request.out.resolve(), source=connect(request), store=mirror.store, verify=verify)
     with _bar("build") as progress:
         reports = build(decided, request.recipe, options, runner, progress)
     if left := fallback_line(reports):
@@ -235,7 +254,7 @@ def _retry(options: argparse.Namespace) -> int:
     request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
     print(forget(out, options.reason, options.sample))
     with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
-        return _build_plan(request, runner, Mirror(folder=out))
+        return _build_plan(request, runner, Mirror(folder=out), _verification(options))
 
 
 def _print_rejected(ledger: Ledger) -> None:

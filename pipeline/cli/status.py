@@ -37,8 +37,8 @@ def add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def add_retry(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", call: Callable[[argparse.Namespace], int]
-) -> None:
-    """Add `retry` to a parser; `call` runs it."""
+) -> argparse.ArgumentParser:
+    """Add `retry` to a parser, and return it; `call` runs it."""
     text = "read again what is missing or was replaced for a reason that may have passed, and build what that changes"
     command = commands.add_parser("retry", help=text, description=text)
     command.add_argument("dataset", type=Path, help="folder of the dataset")
@@ -47,6 +47,7 @@ def add_retry(
     command.add_argument("--source", help="provider, or catalogue, if it has moved [the one that the dataset names]")
     add_cluster(command)
     command.set_defaults(call=call)
+    return command
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -71,6 +72,8 @@ def status_lines(status: Status) -> Iterator[str]:
     yield from _counted("replaced", status.replaced, said=False)
     for file in status.open:
         yield _line("open", f"{file.path}: {file.state}" + (f", {_tried(file)}" if file.attempts else ""))
+    if status.failed_requests:
+        yield _line("requests", _failed(status.failed_requests))
     yield from _listed("slowest", status.slowest, lambda file: f"{file.seconds:.1f} s")
     yield from _listed("largest", status.largest, lambda file: f"{file.bytes / 1e6:.2f} MB")
     if status.pace is not None:
@@ -94,6 +97,11 @@ def _counted(name: str, counts: Sequence[Count], *, said: bool) -> Iterator[str]
 def _listed(name: str, files: Sequence[FileState], measure: Callable[[FileState], str]) -> Iterator[str]:
     for file in files:
         yield _line(name, f"{measure(file)}  {file.path}")
+
+
+def _failed(counts: Mapping[str, int]) -> str:
+    problems = ", ".join(f"{count} × {problem}" for problem, count in sorted(counts.items()))
+    return f"{sum(counts.values())} failed while files were built: {problems}"
 
 
 def _tried(file: FileState) -> str:

@@ -19,6 +19,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 """What names a row of each table; metadata/*.parquet have sample_id and time_id."""
 
 _METADATA_KEY = ("sample_id", "time_id")
+_COURSE = frozenset({"attempts", "faults", "failed_requests"})
+"""Columns that say how building went, which is another story each time, not what was built."""
 EXAMPLES = 3
 
 
@@ -66,8 +68,8 @@ def _compare_table(name: str, a: Path, b: Path, key: Sequence[str]) -> TableDiff
     for table in (one, other):
         if not set(key) <= set(table.column_names):
             return TableDifference(name=name, note="differs, and cannot be compared row by row")
-    shared = [column for column in one.column_names if column in other.column_names]
-    single = sorted(set(one.column_names) ^ set(other.column_names))
+    shared = [column for column in one.column_names if column in other.column_names and column not in _COURSE]
+    single = sorted((set(one.column_names) ^ set(other.column_names)) - _COURSE)
     left, right = _by_key(one.select(shared), key), _by_key(other.select(shared), key)
     both = [name for name in left if name in right]
     unlike = {row: [column for column in shared if left[row][column] != right[row][column]] for row in both}

@@ -106,8 +106,7 @@ def asset_hrefs(shards: Sequence[Shard]) -> list[str]:
 
 def shard_hrefs(shard: Shard) -> set[str]:
     """Return every reference that building one file reads."""
-    assets = {asset for row in shard.rows if row.choice for asset in row.choice.assets}
-    return {href for asset in assets for href in (*asset.hrefs, asset.mask_href) if href}
+    return set(shard.hrefs)
 
 
 def identify_all(hrefs: Sequence[str], source: Signer, runner: Runner, progress: Progress) -> list[AssetIdentity]:

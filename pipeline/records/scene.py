@@ -25,6 +25,8 @@ class Scene:
     """Earth-Engine-style product id where it can be derived, else `id`."""
     hrefs: Mapping[str, str]
     """Band name to reference; never signed."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """Band name to the multihash of the whole file, hexadecimal, where the item states one."""
     epsg: int | None = None
     """CRS that the item states; the file's own header decides when pixels are read."""
     tile: str = ""

@@ -3,7 +3,8 @@
 They travel to workers by the thousand, hence without slots: plain instances are pickled twice as fast.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -135,6 +136,14 @@ class Shard:
     timesteps: int
     own: Modality | None = None
     """What `modality` is where the recipe describes it; None for those that this package knows."""
+    checksums: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Multihash of the assets that state one, by reference, where they are to be compared; it decides no byte."""
+
+    @property
+    def hrefs(self) -> frozenset[str]:
+        """Every reference that building it reads."""
+        assets = {asset for row in self.rows if row.choice for asset in row.choice.assets}
+        return frozenset(href for asset in assets for href in (*asset.hrefs, asset.mask_href) if href)
 
     @property
     def kind(self) -> Modality:
@@ -201,10 +210,12 @@ class ShardReport:
     patches: tuple[PatchReport, ...] = ()
     moments: tuple[Moments, ...] = ()
     """One per band, over valid pixels."""
-    fallbacks: tuple[tuple[str, int], ...] = ()
+    fallbacks: Mapping[str, int] = field(default_factory=dict)
     """Windows that the fast reader left to GDAL: reason and count."""
     error: str = ""
     attempts: int = 1
     """How often the building of this file was begun, over all runs."""
     faults: tuple[str, ...] = ()
     """What ended the attempts before the last one, oldest first."""
+    failed_requests: Mapping[str, int] = field(default_factory=dict)
+    """Requests that came to nothing, over all attempts: problem to count."""

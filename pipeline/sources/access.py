@@ -3,9 +3,12 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pipeline.sources.permits import Limit, Permits, ProcessPermits
+
+if TYPE_CHECKING:
+    from pipeline.sources.checking import Compared, ReadRange
 
 UNKNOWN = Limit(name="files", at_once=64, per_second=math.inf)
 """What may be asked of servers about which nothing is known."""
@@ -35,6 +38,41 @@ class PermittingSource(Protocol):
 
     def asking(self) -> Permits:
         """Return leave to ask."""
+
+
+@runtime_checkable
+class NotingSource(Protocol):
+    """A source that takes down which requests failed."""
+
+    def failed(self, problem: str) -> None:
+        """Count a request that came to nothing; `problem` names no file and no secret."""
+
+
+@runtime_checkable
+class VouchedSource(Protocol):
+    """A source that knows what its files must hold."""
+
+    def is_vouched(self, href: str) -> bool:
+        """Tell whether a checksum says what `href` must hold."""
+
+    def compared(self, href: str, read: "ReadRange") -> "Compared | None":
+        """Return what is known of `href` after all of it was read and compared, once; None where nothing vouches."""
+
+
+def note_failure(source: Signer, problem: str) -> None:
+    """Tell `source`, if it cares, that a request came to nothing."""
+    if isinstance(source, NotingSource):
+        source.failed(problem)
+
+
+def is_vouched(source: Signer, href: str) -> bool:
+    """Tell whether what `href` holds is to be compared with a checksum."""
+    return isinstance(source, VouchedSource) and source.is_vouched(href)
+
+
+def compared(source: Signer, href: str, read: "ReadRange") -> "Compared | None":
+    """Return what `source` knows of the whole of `href`; see `VouchedSource.compared`."""
+    return source.compared(href, read) if isinstance(source, VouchedSource) else None
 
 
 def permits_of(source: Signer) -> Permits:

@@ -8,6 +8,7 @@ from pystac.utils import make_absolute_href
 
 from pipeline.errors import SourceError
 from pipeline.records import MODALITIES, Band, OwnModality, Product
+from pipeline.sources.checking import parse_multihash
 from pipeline.sources.links import require_asset
 from pipeline.sources.stac_item import StacItem
 
@@ -87,6 +88,12 @@ def asset_href(item: StacItem, key: str) -> str:
     except ValueError as err:
         raise SourceError(f"{item.label}: asset {key} has no usable href") from err
     return require_asset(_unsigned(require_asset(absolute, item.location)), item.location)
+
+
+def stated_checksum(item: StacItem, key: str) -> str:
+    """Return the multihash of an asset's whole file, hexadecimal; empty where none is stated that could be compared."""
+    checksum = str(item.assets[key].get("file:checksum") or "")
+    return checksum.lower() if parse_multihash(checksum) else ""
 
 
 def stated_offset(item: StacItem, key: str) -> int | None:

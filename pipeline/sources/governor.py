@@ -45,6 +45,8 @@ class Governor:
     """How often one request is sent before it is given up."""
     first_wait: float
     """Upper end of the first wait [s]; it doubles with each attempt."""
+    note: Callable[[str], None] | None = None
+    """Called with the problem of each attempt that fails."""
 
     def send(self, request: Callable[[], Answer], failure: str) -> Answer:
         """Call `request` until it no longer raises `AgainError`.
@@ -64,6 +66,8 @@ class Governor:
             except AgainError as err:
                 problem = str(err)
                 logger.debug("%s: attempt %d: %s", failure, attempt + 1, problem)
+                if self.note is not None:
+                    self.note(problem)
                 if err.pause:
                     self.permits.pause(err.pause)
         # Cut off from its cause: a printed traceback would show the request, signature and all.

@@ -13,7 +13,15 @@ import shapely
 from pipeline.errors import SourceError
 from pipeline.records import OwnModality, Product, Scene
 from pipeline.sources import product_ids
-from pipeline.sources.assets import asset_href, dem_keys, own_keys, sentinel1_keys, sentinel2_keys, stated_offset
+from pipeline.sources.assets import (
+    asset_href,
+    dem_keys,
+    own_keys,
+    sentinel1_keys,
+    sentinel2_keys,
+    stated_checksum,
+    stated_offset,
+)
 from pipeline.sources.footprints import item_outline
 from pipeline.sources.stac_item import StacItem, parse_item
 from pipeline.sources.transport import public_text
@@ -143,6 +151,7 @@ def _sentinel2(item: StacItem, product: Product) -> Scene:
         acquisition=f"S2_{unit}_{start}" if datatake else f"{platform}_{start}",
         file_id=f"{start}_{sensing}_{tile}" if datatake and sensing and tile else item.id,
         hrefs=hrefs,
+        checksums=_checksums(item, keys),
         epsg=_epsg(item, keys),
         tile=tile,
         platform=platform,
@@ -174,6 +183,7 @@ def _sentinel1(item: StacItem) -> Scene:
         acquisition=_sentinel1_pass(item),
         file_id=_sentinel1_id(item, hrefs),
         hrefs=hrefs,
+        checksums=_checksums(item, keys),
         epsg=epsg,
         platform=_platform(item) or "sentinel-1",
         orbit_state=_orbit_state(item),
@@ -194,6 +204,7 @@ def _dem(item: StacItem) -> Scene:
         acquisition=item.collection,
         file_id=item.id,
         hrefs=_hrefs(item, keys),
+        checksums=_checksums(item, keys),
         epsg=_epsg(item, keys),
         platform=_platform(item),
     )
@@ -216,6 +227,7 @@ def _own_scene(item: StacItem, product: Product, own: OwnModality) -> Scene:
         acquisition=own.acquisition(acquired),
         file_id=item.id,
         hrefs=_hrefs(item, keys),
+        checksums=_checksums(item, keys),
         epsg=_epsg(item, keys),
         platform=_platform(item),
         cloud_cover=None if cloud is None else float(cloud),
@@ -246,6 +258,11 @@ def _footprint(item: StacItem) -> bytes:
 
 def _hrefs(item: StacItem, keys: Mapping[str, str]) -> dict[str, str]:
     return {band: asset_href(item, key) for band, key in keys.items()}
+
+
+def _checksums(item: StacItem, keys: Mapping[str, str]) -> dict[str, str]:
+    stated = {band: stated_checksum(item, key) for band, key in keys.items()}
+    return {band: checksum for band, checksum in stated.items() if checksum}
 
 
 def _epsg(item: StacItem, keys: Mapping[str, str]) -> int | None:

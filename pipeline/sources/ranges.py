@@ -15,7 +15,8 @@ import urllib3
 from urllib3.util import Timeout
 
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.sources.access import Signer, permits_of, public, renew
+from pipeline.sources.access import Signer, compared, note_failure, permits_of, public, renew
+from pipeline.sources.checking import WRONG_BYTES, Compared
 from pipeline.sources.governor import AGAIN, REFUSED, AgainError, Governor, pause_of
 
 CONNECTIONS = 32
@@ -76,7 +77,8 @@ class LocalBytes:
 class RemoteBytes:
     """A file behind HTTP; where the server tells versions apart, every range comes from the same one.
 
-    Each request is signed when it is sent; one that is refused is signed anew and sent once more.
+    Each request is signed when it is sent; one that is refused is signed anew and sent once more. Where the source
+    vouches for the file, all of it is compared first, and every range with what was compared.
     """
 
     ahead = IN_FLIGHT
@@ -91,6 +93,7 @@ class RemoteBytes:
             permits=permits_of(source),
             attempts=1 + int(options["GDAL_HTTP_MAX_RETRY"]),
             first_wait=float(options["GDAL_HTTP_RETRY_DELAY"]),
+            note=self._note,
         )
         self._timeout = Timeout(connect=float(options["GDAL_HTTP_CONNECTTIMEOUT"]), read=SILENT_SECONDS)
         self._version = version
@@ -110,11 +113,13 @@ class RemoteBytes:
             The server is unreachable, throttles, refuses the signature, or changed the file; or it broke off in every
             attempt.
         SourceError
-            The file is gone.
+            The file is gone, or is not the one that its checksum describes.
         NoRangesError
             The server sends whole files only.
         """
-        return self._governor.send(partial(self._once, first, count), f"{self.name} could not be read now")
+        known = compared(self._source, self._href, self._whole)
+        request = partial(self._once, first, count) if known is None else partial(self._same, known, first, count)
+        return self._governor.send(request, f"{self.name} could not be read now")
 
     def close(self) -> None:
         """Do nothing: connections belong to the pool."""
@@ -129,10 +134,24 @@ class RemoteBytes:
         """Length of the file [bytes]; 0 before the first read."""
         return self._size or 0
 
+    def _whole(self, first: int, count: int) -> bytes:
+        """Read a piece of the whole file, which nothing vouches for yet."""
+        if self._size and first >= self._size:
+            return b""
+        return self._governor.send(partial(self._once, first, count), f"{self.name} could not be read now")
+
+    def _same(self, known: Compared, first: int, count: int) -> bytes:
+        start, stop = known.around(first, count)
+        data = self._once(start, stop - start) if start < stop else b""
+        if len(data) != stop - start or not known.holds(start, data):
+            raise AgainError(WRONG_BYTES)
+        return data[first - start : first - start + count]
+
     def _once(self, first: int, count: int) -> bytes:
         url = self._source.sign(self._href)
         status, headers, body = self._get(url, first, count)
         if status in REFUSED and renew(self._source, self._href, url):
+            self._note(f"HTTP {status}")
             status, headers, body = self._get(self._source.sign(self._href), first, count)
         if status == HTTPStatus.OK:
             raise NoRangesError
@@ -166,6 +185,7 @@ class RemoteBytes:
 
     def _refusal(self, status: int, headers: Mapping[str, str]) -> Exception:
         if status in _GONE:
+            self._note(f"HTTP {status}")
             return SourceError(f"{self.name} cannot be read: HTTP response code: {status}")
         if status == HTTPStatus.PRECONDITION_FAILED:
             return self._replaced()
@@ -173,7 +193,10 @@ class RemoteBytes:
         if status in AGAIN:
             return AgainError(problem, pause=pause_of(status, headers.get("Retry-After")))
         # A signature that is refused although it is new may be right a moment later: clocks differ.
-        return AgainError(problem) if status in REFUSED else self._trouble(problem)
+        if status in REFUSED:
+            return AgainError(problem)
+        self._note(problem)
+        return self._trouble(problem)
 
     def _keep_version(self, headers: Mapping[str, str], size: int | None) -> None:
         # A weak tag, W/"…", cannot stand in If-Match (RFC 9110, section 13.1.1).
@@ -185,7 +208,11 @@ class RemoteBytes:
             self._version, self._size = self._version or version, self._size or size
 
     def _replaced(self) -> TransientSourceError:
+        self._note("a file was replaced while it was read")
         return self._trouble("it was replaced while it was read")
+
+    def _note(self, problem: str) -> None:
+        note_failure(self._source, problem)
 
     def _trouble(self, problem: str) -> TransientSourceError:
         return TransientSourceError(f"{self.name} could not be read now: {problem}")

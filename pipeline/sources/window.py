@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ from rasterio.windows import Window
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
-from pipeline.sources.access import Signer, permits_of, public, renew
+from pipeline.sources.access import Signer, compared, is_vouched, note_failure, permits_of, public, renew
+from pipeline.sources.checking import compare_local
 from pipeline.sources.gdal_files import GovernedFile
 from pipeline.sources.governor import AgainError, Governor
 from pipeline.sources.ranges import NoRangesError, RemoteBytes, remote_bytes
@@ -55,6 +56,7 @@ _OPENER = re.compile(r"/vsiriopener_\w+/")
 _GDAL_ATTEMPTS = 2
 """How often a read that GDAL gave up is begun anew; single requests it repeats by itself."""
 _NOT_NOW = " could not be read now"
+_STATUS = re.compile(r"HTTP response code: (\d{3})\b")
 _REFUSED = re.compile(r"HTTP response code: (401|403)\b")
 _GONE = re.compile(r"HTTP response code: (404|410)\b|does not exist in the file system|No such file")
 
@@ -115,6 +117,8 @@ class RasterReader:
 
     def _read(self, href: str, read: Callable[[DatasetReader], NDArray[Any]]) -> NDArray[Any]:
         if not _is_remote(href):
+            if is_vouched(self.source, href):
+                compare_local(self.source.sign(href), partial(compared, self.source, href))
             return self._once(href, read)
         remote = self._remote(href)
         if remote is None:
@@ -131,6 +135,11 @@ class RasterReader:
             return self._once(href, read, self._remote(href))
 
     def _by_gdal(self, href: str, read: Callable[[DatasetReader], NDArray[Any]]) -> NDArray[Any]:
+        if is_vouched(self.source, href):
+            raise TransientSourceError(
+                f"{public(href)}{_NOT_NOW}: only GDAL can read it here, and cannot compare it with its checksum; build "
+                "without --verify full"
+            )
         options = self._options()
         patience = 1 + min(_GDAL_ATTEMPTS, int(options["GDAL_HTTP_MAX_RETRY"]))
         wait = float(options["GDAL_HTTP_RETRY_DELAY"])
@@ -141,6 +150,8 @@ class RasterReader:
                 return self._once(href, read)
             except TransientSourceError as err:
                 problem = str(err).partition(f"{_NOT_NOW}: ")[2]
+                status = _STATUS.search(problem)
+                note_failure(self.source, f"HTTP {status[1]}" if status else "GDAL could not read")
                 if _REFUSED.search(problem):
                     renew(self.source, href, self.source.sign(href))
                 raise AgainError(problem) from None

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import AssetRef, PatchGrid, Resampling
-from pipeline.sources.access import Signer
+from pipeline.sources.access import Signer, compared, is_vouched
+from pipeline.sources.checking import compare_local
 from pipeline.sources.cog.blocks import Block, fill_blocks
 from pipeline.sources.cog.header import ShortHeaderError, TiledImage, UnknownFileError, parse_header
 from pipeline.sources.cog.kept import KEPT, KeptHeader
@@ -161,7 +162,10 @@ class CogReader:
     def _opened(self, hrefs: Sequence[str]) -> dict[str, _Raster]:
         wanted = list(dict.fromkeys(hrefs))
         options = {**GDAL_OPTIONS, **self.source.gdal_env()}
-        kept = {href: KEPT.get(href) for href in wanted if href not in self._open}
+        # A header that was kept may have come before anybody vouched for it.
+        kept = {
+            href: None if is_vouched(self.source, href) else KEPT.get(href) for href in wanted if href not in self._open
+        }
         files = {href: _bytes_of(self.source, href, options, kept[href]) for href in kept}
         heads = {href: file.read(0, _HEAD) for href, file in files.items() if file is not None and kept[href] is None}
         for href, file in files.items():
@@ -210,8 +214,13 @@ def _bytes_of(source: Signer, href: str, options: Mapping[str, Any], kept: KeptH
     if "://" in signed or signed.startswith("/vsi") or not Path(signed).is_file():
         return None
     try:
+        if is_vouched(source, href):
+            compare_local(signed, partial(compared, source, href))
         return LocalBytes(signed)
-    except OSError:
+    except TransientSourceError:
+        raise
+    except (OSError, SourceError):
+        # The reference says what is wrong.
         return None
 
 
