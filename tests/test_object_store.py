@@ -261,7 +261,7 @@ def test_two_builds_of_one_machine_do_not_share_a_place(
     assert f"{url} is worked on by another process of this machine" in error(capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.servers
 def test_builds_that_are_killed_go_on_to_the_same_bytes(
     url: str, small_order: Order, small_dataset: Path, tmp_path: Path
 ) -> None:
