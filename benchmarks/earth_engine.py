@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,6 +28,7 @@ from support.earth_engine.account import PROJECT, write_account
 from support.earth_engine.catalogue import catalogue_of
 from support.earth_engine.server import Emulator, serve
 
+from benchmarks.ratios import Row
 from pipeline.archive import write_archive
 from pipeline.records import PatchGrid
 from pipeline.records.recipe import Collections
@@ -40,18 +41,6 @@ BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B1
 DATES, SIZE, THREADS = 4, 264, 8
 LEFT, TOP = 503_160.0, 4_203_900.0
 """Corner of the archive's eastern tile, 624 px wide."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure: their requests over ours; a count has no spread."""
-
-    name: str
-    ratio: float
-    low: float
-    high: float
-    unit: str
-    conditions: str
 
 
 def places(count: int) -> list[PatchGrid]:

@@ -10,26 +10,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.ratios import Row
 from benchmarks.reading.rounds import Case, Cost, measure_rounds, serving, spread
 from benchmarks.reading.scenes import BANDS, Collection
 
 ODC, ONE = "odc.stac.load, lazy", "one patch and band at a time"
 SHARED, FILES = "shared rasterio handles", "rasterio, file by file"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure: the median over rounds of theirs over ours, with the lowest and highest."""
-
-    name: str
-    ratio: float
-    low: float
-    high: float
-    unit: str
-    conditions: str
 
 
 MEASURES: dict[str, Callable[[Cost], float]] = {
