@@ -53,7 +53,7 @@ class LedgerRow:
     """How often building the file was begun, over all runs."""
     faults: tuple[str, ...] = ()
     """What ended the attempts that came to nothing, oldest first."""
-    failed_requests: Mapping[str, int] = field(default_factory=dict)
+    failed_requests: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Requests for the whole file that came to nothing, over all attempts: problem to count."""
 
 
