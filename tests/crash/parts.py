@@ -80,6 +80,8 @@ class Cluster:
             JOURNAL: str(self.journal),
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "PYTHONUNBUFFERED": "1",
+            # Nobody tidies up after a killed scheduler.
+            "DASK_TEMPORARY_DIRECTORY": str(self.folder / "scratch"),
         }
         with out.open("wb") as printed, err.open("wb") as complained:
             process = subprocess.Popen(
