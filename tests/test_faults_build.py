@@ -52,7 +52,7 @@ def arguments(order: Order, source: str, out: Path, *more: str) -> list[str]:
 def contents(root: Path) -> Mapping[str, object]:
     """What the tables hold; the ledger without its details, which name files where they were, and without failures."""
     tables: dict[str, object] = {name: (root / name).read_bytes() for name in TABLES}
-    ledger = pq.read_table(root / "ledger.parquet").drop_columns(["detail", "failed_requests"])
+    ledger = pq.read_table(root / "ledger.parquet").drop_columns(["detail", "attempts", "faults", "failed_requests"])
     return {**tables, "ledger": ledger.to_pylist()}
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pipeline.catalog.codec import from_table
 from pipeline.catalog.columns import fields_of
 from pipeline.catalog.stored import KEPT_ROWS, open_table
+from pipeline.errors import LayoutError
 from pipeline.plan.packing import Packed, shards_from
 from pipeline.records import PlanRow, Recipe, Shard
 
@@ -29,6 +30,9 @@ class StoredShards(Sequence[Shard]):
         self._path, self._packed, self._recipe = path, packed, recipe
         self._groups = _keys(path)
         named = [key for keys in self._groups for key in keys]
+        strangers = sorted({modality for _, modality in named} - {*recipe.modalities})
+        if strangers:
+            raise LayoutError(f"{path} names the modality {strangers[0]!r}, which the recipe lacks")
         self._is_by_file = len(named) == len(set(named))
         self._count = len(set(named))
         self._kept: list[Shard] | None = None
