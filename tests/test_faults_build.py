@@ -159,7 +159,7 @@ def test_a_token_is_in_no_log_no_message_and_no_file(
         assert server.tokens.mark not in str(pq.read_table(table).to_pylist()), table
 
 
-@pytest.mark.slow
+@pytest.mark.servers
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     script=st.builds(
