@@ -18,7 +18,7 @@ import obstore
 
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import MEMBERS, writing
-from pipeline.stores import explained, is_store, open_target
+from pipeline.stores import download, explained, folder_name, is_store, listed_at, open_target
 
 AGAIN = "the same command with --resume goes on"
 
@@ -55,8 +55,8 @@ class Mirror:
             return
         here = {name: _digest(self.folder / name) for name in _small_files(self.folder)}
         if any(here.get(name) != self._digests.get(name) for name in FIRST):
-            self._remove(_listed(self.store))
-        self._remove(self._digests.keys() - here.keys())
+            self.remove(listed_at(self.store, again=AGAIN))
+        self.remove(self._digests.keys() - here.keys())
         changed = [name for name, digest in here.items() if self._digests.get(name) != digest]
         for name in sorted(changed, key=_order):
             with explained(self.store, what=name, again=AGAIN):
@@ -68,7 +68,8 @@ class Mirror:
         for name in names if self.store else ():
             with explained(self.store, what=name, again=AGAIN):
                 try:
-                    _download(self.store, name, self.folder)
+                    with writing(self.folder):
+                        download(self.store, name, self.folder / name)
                 except FileNotFoundError:
                     continue
 
@@ -76,9 +77,9 @@ class Mirror:
         """Take the files that are here for what the store holds."""
         self._digests = {name: _digest(self.folder / name) for name in names}
 
-    def _remove(self, names: Iterable[str]) -> None:
-        """Remove files from the store; what says whose it is goes last."""
-        for name in sorted(names, key=_order, reverse=True):
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files from the store, what says whose it is last; nothing for a folder."""
+        for name in sorted(names, key=_order, reverse=True) if self.store else ():
             with explained(self.store, what=name, again=AGAIN):
                 obstore.delete(open_target(self.store), name)
             self._digests.pop(name, None)
@@ -128,9 +129,9 @@ def _own_folder(url: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
             raise RecipeError(f"{url} is worked on by another process of this machine") from err
-        folder = place / "dataset"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        shutil.rmtree(place / "work", ignore_errors=True)
+        folder = place / "work" / folder_name(url)
+        folder.mkdir(parents=True)
         try:
             yield folder
         finally:
@@ -138,7 +139,7 @@ def _own_folder(url: str) -> Iterator[Path]:
 
 
 def _pull(mirror: Mirror) -> None:
-    held = _listed(mirror.store)
+    held = set(listed_at(mirror.store, again=AGAIN))
     strangers = [name for name in held if name.partition("/")[0] not in MEMBERS]
     if strangers or not (set(FIRST) <= held or held <= set(FIRST)):
         what = min(strangers or held)
@@ -147,21 +148,6 @@ def _pull(mirror: Mirror) -> None:
     names = [name for name in held if name.partition("/")[0] not in ELSEWHERE]
     mirror.fetch(names)
     mirror.know(names)
-
-
-def _listed(url: str) -> set[str]:
-    with explained(url, what="listing", again=AGAIN):
-        return {found["path"] for batch in open_target(url).list() for found in batch}
-
-
-def _download(url: str, name: str, folder: Path) -> None:
-    path = folder / name
-    stream = obstore.get(open_target(url), name).stream()
-    with writing(folder):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as raw:
-            for part in stream:
-                raw.write(bytes(part))
 
 
 def _small_files(folder: Path) -> list[str]:

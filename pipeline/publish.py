@@ -11,6 +11,7 @@ from obstore.store import ObjectStore
 
 from pipeline import published
 from pipeline.cluster import Runner
+from pipeline.copies import Lend, in_place
 from pipeline.errors import LayoutError, RecipeError
 from pipeline.folder import MEMBERS, read_recipe
 from pipeline.layouts.ssl4eo import file_digest
@@ -50,15 +51,15 @@ class Publication:
         return f"{self.target}: {self.files} files, {self.bytes} bytes, every checksum matches{there}"
 
 
-def findings_of(root: Path) -> list[Finding]:
+def findings_of(root: Path, *, lend: Lend = in_place) -> list[Finding]:
     """Check a dataset against its plan; a folder without a recipe, or a seasonal one, against the published layout."""
     if not (root / "recipe.yaml").is_file() and not (root / "plan.parquet").is_file() and root.is_dir():
-        return published.check_folder(root)
-    findings = validate(root)
+        return published.check_folder(root, lend=lend)
+    findings = validate(root, lend=lend)
     recipe = read_recipe(root)
     if findings or recipe.seasons is None:
         return findings
-    return published.check_folder(root, spacing=recipe.resolution)
+    return published.check_folder(root, spacing=recipe.resolution, lend=lend)
 
 
 def require_whole(root: Path) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import obstore
@@ -14,6 +15,9 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from pipeline.errors import PipelineError, RecipeError, TargetError, TransientSourceError
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "file")
 RETRY_SECONDS = 60
@@ -27,6 +31,12 @@ _REFUSED = re.compile(r"status code: (40[0-7] [A-Za-z ]+)")
 def is_store(target: str) -> bool:
     """Tell whether a target is the URL of an object store, not a folder."""
     return "://" in target and not target.startswith("file://")
+
+
+def folder_name(url: str) -> str:
+    """Return what a folder that stands for a store is called: as the last part of its URL."""
+    name = url.rstrip("/").rpartition("/")[2]
+    return name if name.strip(".") else "dataset"
 
 
 @cache
@@ -86,6 +96,26 @@ def explained(target: str, *, what: str, again: str) -> Iterator[None]:
             problem = f"{target} does not exist or may not be used ({what}: {refused[1]})"
             raise RecipeError(f"{problem}; make the bucket first, or check the credentials") from err
         raise TransientSourceError(f"{target} does not answer ({what}): {_first_line(err)}; {again}") from err
+
+
+def listed_at(target: str, *, again: str) -> "dict[str, ObjectMeta]":
+    """Return what a store holds, by path below `target`; raises as `explained`, or RecipeError for a strange path."""
+    with explained(target, what="listing", again=again):
+        held = {found["path"]: found for batch in open_target(target).list() for found in batch}
+    for name in held:
+        # Names become paths of this machine.
+        if {"", ".", ".."} & set(name.split("/")):
+            raise RecipeError(f"{target} holds {name!r}, which is no path inside a dataset")
+    return held
+
+
+def download(target: str, name: str, path: Path) -> None:
+    """Write what a store holds under `name` to a file; raises what the store and the disk raise."""
+    stream = obstore.get(open_target(target), name).stream()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as raw:
+        for part in stream:
+            raw.write(bytes(part))
 
 
 def digest_at(store: ObjectStore, name: str) -> str:

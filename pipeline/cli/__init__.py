@@ -25,6 +25,7 @@ from pipeline.cli.simulation import add_simulation, simulated_lines
 from pipeline.cli.status import add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import LocalRunner, Runner, open_runner, worker_bound, worker_needs
+from pipeline.copies import fetch_receipts
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import Existing, Request, check_folder, read_provenance, read_recipe
@@ -85,7 +86,7 @@ def _require_folders(options: argparse.Namespace) -> None:
             if isinstance(path, Path) and _STORE.match(str(path)):
                 raise RecipeError(
                     f"{str(path).replace(':/', '://', 1)} is an object store, and this command works on folders: copy "
-                    "the dataset to one first (aws s3 sync, rclone); build, plan, lock, rebuild and publish take a URL"
+                    "the dataset to one first (aws s3 sync, rclone)"
                 )
 
 
@@ -248,13 +249,17 @@ def _build_plan(request: Request, runner: Runner, mirror: Mirror, verify: str = 
 
 
 def _retry(options: argparse.Namespace) -> int:
-    out = options.dataset
-    recipe, provenance = read_recipe(out), read_provenance(out)
-    source = options.source or provenance["source"]
-    request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
-    print(forget(out, options.reason, options.sample))
-    with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
-        return _build_plan(request, runner, Mirror(folder=out), _verification(options))
+    with open_mirror(options.dataset) as mirror:
+        out = mirror.folder
+        recipe, provenance = read_recipe(out), read_provenance(out)
+        source = options.source or provenance["source"]
+        request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
+        receipts = fetch_receipts(mirror)
+        print(forget(out, options.reason, options.sample))
+        mirror.remove(name for name in receipts if not (out / name).exists())
+        mirror.push()
+        with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
+            return _build_plan(request, runner, mirror, _verification(options))
 
 
 def _print_rejected(ledger: Ledger) -> None:

@@ -1,11 +1,14 @@
 """The command that writes a finished dataset in another layout."""
 
 import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.exports import EXPORTS, ExportRequest, Radiometry
+from pipeline.copies import Copy, lender, open_copy
+from pipeline.exports import EXPORTS, ExportRequest, ExportSummary, Radiometry
 from pipeline.report import REASONS
 
 _RADIOMETRIES: dict[str, tuple[Radiometry, ...]] = {
@@ -19,7 +22,7 @@ def add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to a parser."""
     text = "write finished datasets in another layout: the files that its published code reads"
     export = commands.add_parser("export", help=text, description=text)
-    export.add_argument("datasets", type=Path, nargs="+", metavar="DIR", help="folder of a finished dataset")
+    export.add_argument("datasets", nargs="+", metavar="DIR", help="folder of a finished dataset, or its store's URL")
     export.add_argument("--layout", choices=sorted(EXPORTS), required=True)
     export.add_argument("--out", type=Path, required=True, help="folder to make; it appears when it is whole")
     export.add_argument(
@@ -38,22 +41,9 @@ def add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _export(options: argparse.Namespace) -> int:
-    request = ExportRequest(
-        roots=tuple(options.datasets),
-        out=options.out,
-        split=options.split,
-        radiometries=_RADIOMETRIES[options.radiometry],
-        dims=options.dims,
-        norm=options.norm,
-        part_size=options.tar,
-    )
-    with tqdm(desc="export", unit="", leave=False, disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        summary = EXPORTS[options.layout](request, progress)
+    with ExitStack() as opened:
+        copies = [opened.enter_context(open_copy(place)) for place in options.datasets]
+        summary = _write(options, copies)
     written = ", ".join(f"{count} {sensor}" for sensor, count in summary.written.items()) or "no"
     print(f"{options.out}: {written} patches written")
     for (sensor, reason), count in summary.skipped.items():
@@ -61,3 +51,23 @@ def _export(options: argparse.Namespace) -> int:
     for note in summary.notes:
         print(note)
     return 0
+
+
+def _write(options: argparse.Namespace, copies: Sequence[Copy]) -> ExportSummary:
+    request = ExportRequest(
+        roots=tuple(copy.folder for copy in copies),
+        out=options.out,
+        split=options.split,
+        radiometries=_RADIOMETRIES[options.radiometry],
+        dims=options.dims,
+        norm=options.norm,
+        part_size=options.tar,
+        lend=lender(copies),
+    )
+    with tqdm(desc="export", unit="", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return EXPORTS[options.layout](request, progress)

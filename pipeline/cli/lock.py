@@ -12,6 +12,7 @@ from pipeline.assemble import BuildOptions
 from pipeline.cli.cluster import add_cluster, setting_of
 from pipeline.cluster import ClusterSetting, open_runner, worker_needs
 from pipeline.compare import compare
+from pipeline.copies import lender, open_copy
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.folder import read_provenance, writing
 from pipeline.locks import LOCK_NAME, lock_dataset, prepare_rebuild, read_lock, rebuild
@@ -39,8 +40,8 @@ def add_locks(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     again.set_defaults(call=_rebuild)
     text = "compare two datasets in words: recipe, plan, pixels, metadata; exit code 0 same, 1 different, 2 error"
     diff = commands.add_parser("diff", help=text, description=text)
-    diff.add_argument("a", type=Path, metavar="A", help="folder of a dataset")
-    diff.add_argument("b", type=Path, metavar="B", help="folder of another one")
+    diff.add_argument("a", metavar="A", help="folder of a dataset, or its object store's URL")
+    diff.add_argument("b", metavar="B", help="the same of another one")
     diff.add_argument("--json", action="store_true", help="print JSON")
     diff.set_defaults(call=_diff)
 
@@ -82,7 +83,8 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 def _diff(options: argparse.Namespace) -> int:
     try:
-        difference = compare(options.a, options.b)
+        with open_copy(options.a) as a, open_copy(options.b) as b:
+            difference = compare(a.folder, b.folder, lend=lender((a, b)))
     except (PipelineError, OSError) as err:
         # Code 1 says that they differ.
         raise RecipeError(str(err)) from err

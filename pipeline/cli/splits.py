@@ -4,12 +4,15 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.copies import lender, open_copy, whole_copy
 from pipeline.errors import LayoutError, RecipeError
+from pipeline.mirror import Mirror, open_mirror
 from pipeline.splits.audit import Audit, audit, read_locations
 from pipeline.splits.blocks import SPLITS, BlockRule, block_splits
 from pipeline.splits.compat import compat_split, read_split_table
@@ -37,8 +40,9 @@ def add_splits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _add_split(commands)
     audit_command = commands.add_parser("audit", help="measure what test patches share with train patches")
     audit_command.add_argument(
-        "locations", type=Path, metavar="PATH",
-        help="patch_locations.geojson (points with split and crs_original), a dataset, or its splits/NAME",
+        "locations", metavar="PATH",
+        help="patch_locations.geojson (points with split and crs_original), a dataset or its store's URL, or its "
+        "splits/NAME",
     )  # fmt: skip
     audit_command.add_argument("--name", help="split of the dataset [the only one, or blocks]")
     audit_command.add_argument(
@@ -51,7 +55,7 @@ def add_splits(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     split = commands.add_parser("split", help="divide datasets, or a table, into train, val and test; audit the leaks")
-    split.add_argument("datasets", type=Path, nargs="*", metavar="DIR", help="datasets to divide together")
+    split.add_argument("datasets", nargs="*", metavar="DIR", help="datasets to divide together, or their stores' URLs")
     split.add_argument(
         "--rule", choices=("blocks", "compat"), default="blocks",
         help="blocks: spatial blocks with a buffer between them; compat: the published stratified 64/16/20 [blocks]",
@@ -75,7 +79,7 @@ def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_norm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     norm = commands.add_parser("norm", help="mean and standard deviation per band of a split's train patches")
-    norm.add_argument("dataset", type=Path, nargs="?", metavar="DIR", help="dataset with a split")
+    norm.add_argument("dataset", nargs="?", metavar="DIR", help="dataset with a split, or its store's URL")
     norm.add_argument("--split", default=DEFAULT_NAME, help="name of the split [blocks]")
     norm.add_argument(
         "--rule", choices=("valid", "compat"), default="valid",
@@ -97,17 +101,33 @@ def _split(options: argparse.Namespace) -> int:
         parts = compat_split(read_split_table(options.table)) if rule is None else _divided_table(options.table, rule)
         print(json.dumps(parts, indent=1))
         return 0
-    name = options.name or options.rule
-    folders = [split_folder(root, name) for root in options.datasets]
-    tables = read_patches(options.datasets)
-    names = divide_as_published(tables) if rule is None else divide_by_blocks(tables, rule)
+    with ExitStack() as opened:
+        mirrors = [opened.enter_context(open_mirror(place)) for place in _once(options.datasets)]
+        _divide(mirrors, options.name or options.rule, rule)
+    return 0
+
+
+def _once(places: Sequence[str]) -> Sequence[str]:
+    if len({place.rstrip("/") for place in places}) < len(places):
+        raise RecipeError("a dataset is named twice; name each once")
+    return places
+
+
+def _divide(mirrors: Sequence[Mirror], name: str, rule: BlockRule | None) -> None:
+    for mirror in mirrors:
+        split_folder(mirror.folder, name)
+    tables = read_patches([mirror.folder for mirror in mirrors])
+    if rule is None:
+        names = divide_as_published(tables, lend=lender(map(whole_copy, mirrors)))
+    else:
+        names = divide_by_blocks(tables, rule)
     described: dict[str, Any] = {"rule": "compat"} if rule is None else describe(rule)
     found = write_division(tables, names, name, described, described.get("buffer") or NEAR)
-    for folder in folders:
-        print(f"lists and map: {folder}")
+    for mirror in mirrors:
+        mirror.push()
+        print(f"lists and map: {mirror.name}/splits/{name}")
     _warn_without_val(found.patches or {})
     print(_in_words(found))
-    return 0
 
 
 def _block_rule(options: argparse.Namespace) -> BlockRule | None:
@@ -142,17 +162,21 @@ def _warn_without_val(counts: Mapping[str, int]) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    if options.locations.is_dir():
-        root, name = _split_of(options.locations, options.name)
-        distance = options.distance if options.distance is not None else read_rule(root, name).get("buffer") or NEAR
-        result = audit_split(read_patches([root]), name, distance=distance)
-    else:
-        if options.name is not None:
-            raise RecipeError("--name is for datasets: a file of locations holds one split")
-        distance = options.distance if options.distance is not None else NEAR
-        result = audit(read_locations(options.locations), distance=distance)
+    with open_copy(options.locations) as copy:
+        result = _audited(copy.folder, options)
     print(json.dumps(result.as_dict(), indent=1, allow_nan=False) if options.json else _in_words(result))
     return 0
+
+
+def _audited(locations: Path, options: argparse.Namespace) -> Audit:
+    if locations.is_dir():
+        root, name = _split_of(locations, options.name)
+        distance = options.distance if options.distance is not None else read_rule(root, name).get("buffer") or NEAR
+        return audit_split(read_patches([root]), name, distance=distance)
+    if options.name is not None:
+        raise RecipeError("--name is for datasets: a file of locations holds one split")
+    distance = options.distance if options.distance is not None else NEAR
+    return audit(read_locations(locations), distance=distance)
 
 
 def _split_of(path: Path, name: str | None) -> tuple[Path, str]:
@@ -170,8 +194,10 @@ def _split_of(path: Path, name: str | None) -> tuple[Path, str]:
 def _norm(options: argparse.Namespace) -> int:
     if options.dataset is not None and options.table is None and options.paths is None:
         rule = NormRule(rule=options.rule, clear=options.clear)
-        norm = split_norm(options.dataset, options.split, rule)
-        write_document(split_folder(options.dataset, options.split) / NORM, norm)
+        with open_mirror(options.dataset) as mirror:
+            norm = split_norm(mirror.folder, options.split, rule, lend=whole_copy(mirror).lend)
+            write_document(split_folder(mirror.folder, options.split) / NORM, norm)
+            mirror.push()
         return _print_json(norm)
     if options.dataset is None and options.table is not None and options.paths is not None:
         return _print_json(pooled_norm(options.table, options.paths))

@@ -3,10 +3,10 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 
 from pipeline.cli.cluster import add_cluster
+from pipeline.copies import open_copy
 from pipeline.errors import PipelineError
 from pipeline.records import UNUSABLE
 from pipeline.report import REASONS
@@ -30,7 +30,7 @@ def add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add `status` to a parser."""
     text = "tell how far a dataset is: counts by state and reason, what takes longest, and the time left"
     command = commands.add_parser("status", help=text, description=f"{text}. Exit code 1: something is still to do.")
-    command.add_argument("dataset", type=Path, help="folder of the dataset, in any state")
+    command.add_argument("dataset", help="folder of the dataset, in any state, or its object store's URL")
     command.add_argument("--json", action="store_true", help="print it as JSON")
     command.set_defaults(call=_status)
 
@@ -41,7 +41,7 @@ def add_retry(
     """Add `retry` to a parser, and return it; `call` runs it."""
     text = "read again what is missing or was replaced for a reason that may have passed, and build what that changes"
     command = commands.add_parser("retry", help=text, description=text)
-    command.add_argument("dataset", type=Path, help="folder of the dataset")
+    command.add_argument("dataset", help="folder of the dataset, or its object store's URL")
     command.add_argument("--reason", required=True, help=f"{', '.join(sorted(UNUSABLE))}, or unfinished")
     command.add_argument("--sample", metavar="ID", help="of this sample only")
     command.add_argument("--source", help="provider, or catalogue, if it has moved [the one that the dataset names]")
@@ -51,7 +51,10 @@ def add_retry(
 
 
 def _status(options: argparse.Namespace) -> int:
-    status = dataset_status(options.dataset)
+    with open_copy(options.dataset) as copy:
+        status = dataset_status(copy.folder)
+        problem = status.problem.replace(str(copy.folder), copy.name)
+        status = replace(status, dataset=copy.name, problem=problem)
     if options.json:
         print(json.dumps(asdict(status), indent=1, allow_nan=False))
     else:

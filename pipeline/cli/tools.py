@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline import published
 from pipeline.archive import write_archive, write_seasonal_archive
 from pipeline.cli.splits import add_splits
+from pipeline.copies import open_copy
 from pipeline.errors import RecipeError
 from pipeline.publish import findings_of
 from pipeline.recipes import load_recipe, recipe_names, recipe_to_yaml
@@ -25,7 +26,7 @@ def add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     """Add the commands to a parser."""
     _add_sample(commands)
     check = commands.add_parser("validate", help="check a dataset, or any SSL4EO-S12 v1.1 folder: a line per finding")
-    check.add_argument("dataset", type=Path)
+    check.add_argument("dataset", help="folder, or an object store's URL: its files are read one at a time")
     check.set_defaults(call=_validate)
     repair = commands.add_parser(
         "repair", help="put radar whose times contradict its file ids in order, in a new folder"
@@ -107,7 +108,8 @@ def _print_drawn(drawn: Drawn, places: Path, rejected: Path, report: Path) -> in
 
 
 def _validate(options: argparse.Namespace) -> int:
-    findings = findings_of(options.dataset)
+    with open_copy(options.dataset) as copy:
+        findings = findings_of(copy.folder, lend=copy.lend)
     for finding in findings:
         print(finding)
     print(f"{options.dataset}: {len(findings)} findings")

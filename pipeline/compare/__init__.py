@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.catalog import read_decided
-from pipeline.compare.pixels import PixelDifference, compare_pixels
+from pipeline.compare.pixels import Compared, PixelDifference, compare_pixels
 from pipeline.compare.plans import PlanDifference, compare_plans
 from pipeline.compare.tables import TableDifference, compare_tables
+from pipeline.copies import Lend, in_place
 from pipeline.errors import LayoutError
 from pipeline.folder import flat, read_provenance, read_recipe
 
@@ -49,8 +50,8 @@ class Difference:
         ]
 
 
-def compare(a: Path, b: Path) -> Difference:
-    """Compare two datasets, finished or not; nothing is changed.
+def compare(a: Path, b: Path, *, lend: Lend = in_place) -> Difference:
+    """Compare two datasets, finished or not; nothing is changed. `lend` makes files of pixels readable, one of each.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def compare(a: Path, b: Path) -> Difference:
     return Difference(
         recipe=_compare_requests(a, b),
         plan=compare_plans(one, other),
-        pixels=compare_pixels((a, one), (b, other)),
+        pixels=compare_pixels(Compared(a, one, lend), Compared(b, other, lend)),
         metadata=compare_tables(a, b),
     )
 

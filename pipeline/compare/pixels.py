@@ -1,21 +1,28 @@
 """How the pixels of two datasets differ, place by place, wherever in its files a place lies."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.catalog import Decided
+from pipeline.copies import Lend
 from pipeline.layouts.ssl4eo import file_digest, open_shard
 from pipeline.plan.packing import Place
 from pipeline.records import store_order
 
-Dataset = tuple[Path, Decided]
+
+class Compared(NamedTuple):
+    """One of the two datasets."""
+
+    root: Path
+    decided: Decided
+    lend: Lend
+    """Makes a file of pixels readable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +95,9 @@ class _Tally:
             self.largest = max(self.largest, float(np.abs(left - right)[both].max()))
 
 
-def compare_pixels(a: Dataset, b: Dataset) -> dict[str, PixelDifference]:
+def compare_pixels(a: Compared, b: Compared) -> dict[str, PixelDifference]:
     """Compare every modality that either dataset has files of; one that neither has yet is left out."""
-    held = [_files(root) for root, _ in (a, b)]
+    held = [_files(dataset.root) for dataset in (a, b)]
     names = sorted({name for files in held for name in files}, key=store_order)
     return {name: _compare_modality(name, a, b, [files.get(name, set()) for files in held]) for name in names}
 
@@ -103,16 +110,21 @@ def _files(root: Path) -> dict[str, set[str]]:
     return found
 
 
-def _compare_modality(name: str, a: Dataset, b: Dataset, files: Sequence[set[str]]) -> PixelDifference:
+def _compare_modality(name: str, a: Compared, b: Compared, files: Sequence[set[str]]) -> PixelDifference:
     both = files[0] & files[1]
-    identical = {path for path in both if _same_bytes(a[0] / path, b[0] / path)}
     tally = _Tally()
+    identical = 0
     for path in sorted(files[0]):
-        _compare_file(name, path, a, b, tally, is_identical=path in identical)
+        with a.lend(a.root / path) as file, open_shard(file) as one:
+            if path in both and _same_bytes(file, b.root / path, b.lend):
+                identical += 1
+                tally.patches += one.sizes["sample"] * one.sizes["time"]
+            else:
+                _compare_file(name, one, b, tally)
     share = tally.differing_values / tally.values if tally.values else 0.0
     return PixelDifference(
         files=len(both),
-        identical_files=len(identical),
+        identical_files=identical,
         only_in_a=len(files[0] - files[1]),
         only_in_b=len(files[1] - files[0]),
         patches=tally.patches,
@@ -123,19 +135,17 @@ def _compare_modality(name: str, a: Dataset, b: Dataset, files: Sequence[set[str
     )
 
 
-def _same_bytes(a: Path, b: Path) -> bool:
-    return a.stat().st_size == b.stat().st_size and file_digest(a) == file_digest(b)
+def _same_bytes(a: Path, b: Path, lend: Lend) -> bool:
+    if a.stat().st_size != b.stat().st_size:
+        return False
+    with lend(b) as other:
+        return file_digest(a) == file_digest(other)
 
 
-def _compare_file(name: str, path: str, a: Dataset, b: Dataset, tally: _Tally, *, is_identical: bool) -> None:
-    with ExitStack() as stack:
-        one = stack.enter_context(open_shard(a[0] / path))
-        if is_identical:
-            tally.patches += one.sizes["sample"] * one.sizes["time"]
-            return
-        ids = [str(value) for value in one["sample"].values]
-        for other_path, pairs in _partners(name, ids, b):
-            other = stack.enter_context(open_shard(b[0] / other_path))
+def _compare_file(name: str, one: xr.Dataset, b: Compared, tally: _Tally) -> None:
+    ids = [str(value) for value in one["sample"].values]
+    for path, pairs in _partners(name, ids, b):
+        with b.lend(b.root / path) as file, open_shard(file) as other:
             _compare_images(one, other, pairs, tally, _nodata(one))
 
 
@@ -145,15 +155,14 @@ def _nodata(dataset: xr.Dataset) -> float | None:
     return None if value is None else float(value)
 
 
-def _partners(name: str, ids: Sequence[str], b: Dataset) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+def _partners(name: str, ids: Sequence[str], b: Compared) -> Iterator[tuple[str, list[tuple[int, int]]]]:
     """Yield the files of B that hold some of the places, with pairs of positions in A's file and in B's."""
-    root, decided = b
     pairs: dict[str, list[tuple[int, int]]] = {}
     for position, sample in enumerate(ids):
-        place: Place | None = decided.places.get(sample)
+        place: Place | None = b.decided.places.get(sample)
         if place is not None and place.shard:
             pairs.setdefault(f"{place.split}/{name}/{place.shard}.zarr.zip", []).append((position, place.position))
-    yield from ((path, held) for path, held in sorted(pairs.items()) if (root / path).is_file())
+    yield from ((path, held) for path, held in sorted(pairs.items()) if (b.root / path).is_file())
 
 
 def _compare_images(

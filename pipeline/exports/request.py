@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.copies import Lend, in_place
+
 Radiometry = Literal["raw", "harmonized"]
 """Numbers as the product has them, or comparable between dates and sensors."""
 
@@ -33,6 +35,8 @@ class ExportRequest:
     norm: NormRule = "valid"
     part_size: int | None = None
     """Files in each .tar.gz; None makes none."""
+    lend: Lend = in_place
+    """Makes a file of the datasets' pixels readable while its patches are written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,19 +1,21 @@
 """Every check on a folder of v1.1 chunk files; changes nothing."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+from pipeline.copies import Lend, in_place
 from pipeline.plan.packing import ALL
 from pipeline.published.arrays import Labels
 from pipeline.published.files import Checked, check_files
-from pipeline.published.folder import Folder, open_folder
+from pipeline.published.folder import Folder, open_folder, path_of
 from pipeline.published.lists import check_lists, check_modalities
 from pipeline.published.standard import SPACING, is_series
 from pipeline.published.tables import Table, check_names, check_rows, open_table
 from pipeline.validate.findings import Finding
 
 
-def check_folder(root: Path, *, spacing: float = SPACING) -> list[Finding]:
+def check_folder(root: Path, *, spacing: float = SPACING, lend: Lend = in_place) -> list[Finding]:
     """Check a folder in the layout of SSL4EO-S12 v1.1 (chunk files), ours or the published one; changes nothing.
 
     Every chunk is read once; the modalities of one file name are compared, then let go. Lists and metadata tables are
@@ -25,6 +27,8 @@ def check_folder(root: Path, *, spacing: float = SPACING) -> list[Finding]:
         Folder of train/, val/ and so on.
     spacing : float
         Size of a pixel [m].
+    lend
+        Makes the files of one name readable while they are checked.
 
     Returns
     -------
@@ -44,7 +48,10 @@ def check_folder(root: Path, *, spacing: float = SPACING) -> list[Finding]:
         findings += check_lists(folder, split)
         tables = _tables(folder, split, findings)
         for name, modalities in folder.iter_files(split):
-            checked = check_files(root, split, name, modalities, spacing)
+            with ExitStack() as lent:
+                for modality in modalities:
+                    lent.enter_context(lend(root / path_of(split, modality, name)))
+                checked = check_files(root, split, name, modalities, spacing)
             findings += checked.findings
             findings += _check_shapes(checked, shapes)
             findings += _check_rows(checked, name, tables)

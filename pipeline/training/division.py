@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.copies import Lend, in_place
 from pipeline.errors import LayoutError, PipelineError
 from pipeline.report.split_map import write_split_map
 from pipeline.splits.audit import Audit
@@ -45,8 +46,8 @@ def divide_by_blocks(tables: PatchTables, rule: BlockRule) -> Names:
     return checked_names(np.array(SPLITS, object)[keep_together(codes, patches=patches, keys=keys)])
 
 
-def divide_as_published(tables: PatchTables) -> Names:
-    """Return the split of each patch after the published rule; the counts are those of the masks.
+def divide_as_published(tables: PatchTables, *, lend: Lend = in_place) -> Names:
+    """Return the split of each patch after the published rule; the counts are those of the masks, which `lend` lends.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def divide_as_published(tables: PatchTables) -> Names:
     LayoutError
         A mask is missing or damaged.
     """
-    split = compat_split(count_annotated(tables))
+    split = compat_split(count_annotated(tables, lend=lend))
     of_id = {name: part for part, names in split.items() for name in names}
     return np.array([of_id[name] for name in tables.table["id"]], object)
 

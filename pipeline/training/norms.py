@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.catalog.built import CLASS_MODALITIES
 from pipeline.catalog.codec import read_table
+from pipeline.copies import Lend, in_place
 from pipeline.errors import LayoutError, RecipeError
 from pipeline.pixels.gaps import fill_nearest
 from pipeline.pixels.moments import moments_of
@@ -52,7 +53,7 @@ class NormRule:
             raise RecipeError("the compat rule counts every pixel: it cannot leave out clouds; drop --clear")
 
 
-def split_norm(root: Path, split: str, rule: NormRule) -> dict[str, Any]:
+def split_norm(root: Path, split: str, rule: NormRule, *, lend: Lend = in_place) -> dict[str, Any]:
     """Return the statistics of every band over the train patches of a split.
 
     Parameters
@@ -61,6 +62,8 @@ def split_norm(root: Path, split: str, rule: NormRule) -> dict[str, Any]:
         Folder of a dataset that is built.
     split : str
         Name of a split in it.
+    lend
+        Makes a file of pixels readable while it is counted.
 
     Returns
     -------
@@ -81,7 +84,8 @@ def split_norm(root: Path, split: str, rule: NormRule) -> dict[str, Any]:
     frames = _frames(root, ids, rule)
     totals: Totals = {}
     for (modality, shard), held in frames.groupby(["modality", "shard"], sort=True):
-        _add_file(totals.setdefault(str(modality), {}), root / str(shard), held, rule)
+        with lend(root / str(shard)) as path:
+            _add_file(totals.setdefault(str(modality), {}), path, held, rule)
     modalities = {name: totals[name] for name in sorted(totals, key=store_order)}
     return {
         "split": split,

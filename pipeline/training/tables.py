@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalog.codec import read_table
+from pipeline.copies import Lend, in_place
 from pipeline.errors import LayoutError, RecipeError
 from pipeline.published.arrays import opened
 
@@ -98,8 +99,10 @@ def _acquisitions(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     return held.drop_duplicates().merge(patches, on="id")[["patch", "acquisition"]]
 
 
-def count_annotated(tables: PatchTables) -> pd.DataFrame:
+def count_annotated(tables: PatchTables, *, lend: Lend = in_place) -> pd.DataFrame:
     """Return `id`, `pixel_annotated` (pixels of the mask that are 1) and `inventory` (region) of every patch.
+
+    `lend` makes a file of masks readable while it is counted.
 
     Raises
     ------
@@ -112,7 +115,8 @@ def count_annotated(tables: PatchTables) -> pd.DataFrame:
         path = tables.roots[int(str(number))] / str(folder) / "MASK" / f"{shard}.zarr.zip"
         if not path.is_file():
             raise LayoutError(f"{path} is not there: the compat rule goes by the pixels of the mask; use --rule blocks")
-        found = _mask_counts(path)
+        with lend(path):
+            found = _mask_counts(path)
         lost = held["id"][~held["id"].isin(found.index)]
         if len(lost):
             raise LayoutError(f"{path} holds no patch {lost.iloc[0]}")

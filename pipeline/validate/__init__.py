@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.catalog import Decided, read_decided, replanned
+from pipeline.copies import Lend, in_place
 from pipeline.errors import LayoutError, PipelineError, RecipeError
 from pipeline.folder import read_provenance, read_recipe
 from pipeline.records import Recipe, Shard
@@ -15,8 +16,10 @@ from pipeline.validate.tables import check_tables
 __all__ = ["Finding", "validate"]
 
 
-def validate(root: Path) -> list[Finding]:
+def validate(root: Path, *, lend: Lend = in_place) -> list[Finding]:
     """Check every file of the dataset in `root` against its plan, its receipts and the store table.
+
+    Files of pixels are checked one by one, each as `lend` makes it readable.
 
     Raises
     ------
@@ -39,7 +42,8 @@ def validate(root: Path) -> list[Finding]:
     findings = [*_check_members(root), *_strangers(root, shards), *_check_lost(decided, recipe)]
     findings += check_tables(root, decided, shards)
     for shard in shards:
-        findings += check_shard(root, shard, recipe)
+        with lend(root / shard.path):
+            findings += check_shard(root, shard, recipe)
     return sorted(set(findings))
 
 

@@ -99,7 +99,7 @@ def _write_patches(datasets: Sequence[Dataset], request: ExportRequest, out: Pat
             for sensor in dataset.sensors:
                 (out / "data" / f"data_{radiometry}" / sensor.key).mkdir(parents=True, exist_ok=True)
         _add_unplaced(held, dataset)
-        for patch in stored_patches(dataset):
+        for patch in stored_patches(dataset, lend=request.lend):
             _write_patch(held, patch, numbers, request, out)
             done += 1
             progress(done, total)

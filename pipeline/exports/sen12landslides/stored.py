@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pipeline.copies import Lend, in_place
 from pipeline.errors import LayoutError
 from pipeline.exports.sen12landslides.datasets import BESIDE, Dataset, Frame
 from pipeline.exports.sen12landslides.sensors import Sensor
@@ -89,8 +90,10 @@ class StoredPatch:
         return np.asarray(self.shards[modality]["time_"].values[self.position, list(steps)])
 
 
-def stored_patches(dataset: Dataset) -> Iterator[StoredPatch]:
+def stored_patches(dataset: Dataset, *, lend: Lend = in_place) -> Iterator[StoredPatch]:
     """Yield every patch that lies in a file, file by file in their order; one file of each modality is open at a time.
+
+    `lend` makes each readable while it is open.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def stored_patches(dataset: Dataset) -> Iterator[StoredPatch]:
     for (split, shard), members in groupby(held, key=lambda s: (places[s.id].split, places[s.id].shard)):
         modalities = [name for name in _needed(dataset) if (shard, name) in planned]
         paths = {name: dataset.root / split / name / f"{shard}.zarr.zip" for name in modalities}
-        with _opened(paths, is_packed=dataset.recipe.store == "published") as shards:
+        with _opened(paths, lend, is_packed=dataset.recipe.store == "published") as shards:
             for sample in members:
                 position = places[sample.id].position
                 _check_position(shards, paths, sample.id, position)
@@ -117,9 +120,10 @@ def _needed(dataset: Dataset) -> list[str]:
 
 
 @contextmanager
-def _opened(paths: Mapping[str, Path], *, is_packed: bool) -> Iterator[dict[str, xr.Dataset]]:
+def _opened(paths: Mapping[str, Path], lend: Lend, *, is_packed: bool) -> Iterator[dict[str, xr.Dataset]]:
     with ExitStack() as stack:
-        shards = {name: stack.enter_context(open_shard(path)) for name, path in paths.items()}
+        lent = {name: stack.enter_context(lend(path)) for name, path in paths.items()}
+        shards = {name: stack.enter_context(open_shard(path)) for name, path in lent.items()}
         if is_packed:
             # A chunk holds all patches of a time: reading patch by patch would decompress it for each.
             shards = {name: shard.load() for name, shard in shards.items()}
