@@ -8,12 +8,13 @@ from prefect.states import Completed, Failed
 
 from flows.artifacts import one_line
 from flows.logs import prepare_logs
-from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting, out_folder
+from flows.parameters import Cluster, Overrides, RecipeName, Text, Verify, cluster_setting, out_place, require_reach
 from flows.runners import open_flow_runner
 from flows.tasks import build, finish, plan, prepare, search, survey, whole
 from pipeline.cluster import worker_needs
 from pipeline.errors import PipelineError
 from pipeline.folder import Existing, check_folder
+from pipeline.mirror import open_mirror
 from pipeline.records import ShardReport
 
 
@@ -28,6 +29,7 @@ def build_dataset(  # noqa: PLR0913
     out: Text,
     cluster: Cluster = "local",
     existing: Existing = "resume",
+    verify: Verify = None,
 ) -> State[Any]:
     """Build a dataset of satellite patches, or go on with one; without places and source, the demo.
 
@@ -38,22 +40,26 @@ def build_dataset(  # noqa: PLR0913
         places: Path of an inventory of dated polygons, or of points as CSV or Parquet. Needs a source.
         source: Provider name as planetary-computer, or path or URL of a STAC catalogue. Needs places.
         out: Folder of the dataset; of archive and dataset for the demo. A relative path starts where the worker runs.
+            Or an object store, as s3://bucket/prefix; credentials come from the environment, of all workers.
         cluster: Where the work runs. "local" is the flow's own process, "local:4" four worker processes beside it,
             "tcp://host:8786" a running Dask scheduler whose workers see the same files;
             {"kind": "kubernetes", "config": "cluster.yaml"} or {"kind": "slurm", ...} a cluster made for the run.
         existing: What to do when the folder holds this dataset already. "resume" builds what is not done.
+        verify: "full" reads every asset that is used whole and compares it with the checksum that its item states.
     """
     prepare_logs()
     try:
         setting = cluster_setting(cluster)
-        request = prepare(recipe, overrides or {}, places, source, out_folder(out))
-        found = None if check_folder(request, existing) else search(request)
-        with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
-            if found is not None:
-                placed, scores = survey(request, whole(found), whole(runner))
-                plan(request, whole(placed), whole(scores), whole(runner))
-            reports = build(request, whole(runner))
-        summary = finish(request, whole(reports))
+        require_reach(places, out, setting)
+        with open_mirror(out_place(out)) as mirror:
+            request = prepare(recipe, overrides or {}, places, source, whole(mirror))
+            found = None if check_folder(request, existing) else search(request)
+            with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
+                if found is not None:
+                    placed, scores = survey(request, whole(found), whole(runner), verify)
+                    plan(request, whole(placed), whole(scores), whole(runner), whole(mirror))
+                reports = build(request, whole(runner), whole(mirror), verify)
+            summary = finish(request, whole(reports), whole(mirror))
     except (PipelineError, OSError) as err:
         return Failed(message=one_line(err))
     return _ending(summary, reports, existing)

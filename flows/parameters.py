@@ -10,6 +10,7 @@ from pipeline.cluster import ClusterSetting
 from pipeline.demo import demo_request
 from pipeline.errors import RecipeError
 from pipeline.folder import Request
+from pipeline.mirror import Mirror
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.records import MODALITIES, Recipe
 from pipeline.records.recipe import SEASON_PRESETS
@@ -116,6 +117,7 @@ Text = Annotated[str, Field(min_length=1)]
 RecipeName = Annotated[
     str, Field(pattern=rf"^({'|'.join(recipe_names())}|.+\.ya?ml)$", examples=[*recipe_names(), "my_recipe.yaml"])
 ]
+Verify = Literal["full"] | None
 Overrides = Annotated[dict[str, Any] | None, WithJsonSchema(OVERRIDES_SCHEMA)]
 Cluster = Annotated[str, Field(pattern=r"^(local(:\d+)?|(kubernetes|slurm):/?[^/].*|\w+://\S+)$")] | ClusterChoice
 
@@ -129,20 +131,27 @@ def cluster_setting(cluster: str | ClusterChoice) -> ClusterSetting:
     return ClusterSetting.parse(cluster.address or f"{cluster.kind}:{cluster.config}")
 
 
-def out_folder(out: str) -> Path:
-    """Return the folder that a run writes to; raises RecipeError for an object store, which runs cannot build into."""
-    if is_store(out):
+def out_place(out: str) -> str:
+    """Return where a run writes to: an absolute folder, or the URL of an object store."""
+    return out if is_store(out) else str(Path(out.removeprefix("file://")).absolute())
+
+
+def require_reach(places: str | None, out: str, setting: ClusterSetting) -> None:
+    """Refuse a demo whose workers would not see its archive; raises RecipeError."""
+    if places is None and is_store(out) and (setting.address or setting.config):
         raise RecipeError(
-            f"{out} is an object store, and a run builds in a folder: publish it from there with publish-dataset, or "
-            "build into the store with the command `sen12 build`"
+            "the demo's archive lies on the machine of the run while it builds into an object store, and other workers "
+            "do not see it: give places and source, or cluster local"
         )
-    return Path(out.removeprefix("file://")).absolute()
 
 
 def make_request(
-    recipe: str, overrides: Mapping[str, Any], places: str | None, source: str | None, out: Path
+    recipe: str, overrides: Mapping[str, Any], places: str | None, source: str | None, mirror: Mirror
 ) -> Request:
     """Return the request that the parameters make; without places and source the demo's, whose archive is written.
+
+    The demo's dataset lies beside its archive; where `mirror` belongs to an object store, the archive goes when the run
+    ends, and is the same the next time.
 
     Raises
     ------
@@ -151,8 +160,10 @@ def make_request(
     """
     changes = dotted(overrides)
     if not places and not source:
-        return demo_request(out, recipe, changes)
+        if not mirror.store:
+            return demo_request(mirror.folder, recipe, changes)
+        return demo_request(mirror.folder.with_name(f"{mirror.folder.name}.demo"), recipe, changes, mirror.folder)
     if not places or not source:
         given, missing = ("places", "source") if places else ("source", "places")
         raise RecipeError(f"{given} is given, {missing} is not: give both, or neither of them for the demo")
-    return Request(recipe=load_recipe(recipe, changes), places=places, source=source, out=out)
+    return Request(recipe=load_recipe(recipe, changes), places=places, source=source, out=mirror.folder)

@@ -7,12 +7,13 @@ from prefect.states import Completed, Failed
 
 from flows.artifacts import one_line
 from flows.logs import prepare_logs
-from flows.parameters import Cluster, Overrides, RecipeName, Text, cluster_setting, out_folder
+from flows.parameters import Cluster, Overrides, RecipeName, Text, Verify, cluster_setting, out_place, require_reach
 from flows.runners import open_flow_runner
 from flows.tasks import plan, prepare, price, search, survey, whole
 from pipeline.cluster import worker_needs
 from pipeline.errors import PipelineError
 from pipeline.folder import Existing, check_folder
+from pipeline.mirror import open_mirror
 
 
 # Prefect reads the descriptions of parameters from the section `Args:`, and from no other style of docstring.
@@ -26,6 +27,7 @@ def plan_dataset(  # noqa: PLR0913
     out: Text,
     cluster: Cluster = "local",
     existing: Existing = "resume",
+    verify: Verify = None,
 ) -> State[Any]:
     """Decide what a dataset will hold, and show what building it takes; without places and source, the demo.
 
@@ -36,21 +38,25 @@ def plan_dataset(  # noqa: PLR0913
         places: Path of an inventory of dated polygons, or of points as CSV or Parquet. Needs a source.
         source: Provider name as planetary-computer, or path or URL of a STAC catalogue. Needs places.
         out: Folder of the dataset; of archive and dataset for the demo. A relative path starts where the worker runs.
+            Or an object store, as s3://bucket/prefix; credentials come from the environment.
         cluster: Where clouds are judged. "local" is the flow's own process, "local:4" four worker processes beside it,
             "tcp://host:8786" a running Dask scheduler whose workers see the same files;
             {"kind": "kubernetes", "config": "cluster.yaml"} or {"kind": "slurm", ...} a cluster made for the run.
         existing: What to do when the folder holds this plan already. "resume" shows it, "overwrite" plans again.
+        verify: "full" reads every classification that is used whole and compares it with its item's checksum.
     """
     prepare_logs()
     try:
         setting = cluster_setting(cluster)
-        request = prepare(recipe, overrides or {}, places, source, out_folder(out))
-        if not check_folder(request, existing):
-            found = search(request)
-            with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
-                placed, scores = survey(request, whole(found), whole(runner))
-                plan(request, whole(placed), whole(scores), whole(runner))
-        line = price(request)
+        require_reach(places, out, setting)
+        with open_mirror(out_place(out)) as mirror:
+            request = prepare(recipe, overrides or {}, places, source, whole(mirror))
+            if not check_folder(request, existing):
+                found = search(request)
+                with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
+                    placed, scores = survey(request, whole(found), whole(runner), verify)
+                    plan(request, whole(placed), whole(scores), whole(runner), whole(mirror))
+            line = price(request, whole(mirror))
     except (PipelineError, OSError) as err:
         return Failed(message=one_line(err))
     return Completed(message=f"{line}; build-dataset with the same parameters goes on from here")

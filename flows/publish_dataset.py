@@ -11,8 +11,8 @@ from flows.artifacts import one_line
 from flows.logs import prepare_logs
 from flows.parameters import Text
 from flows.tasks import check, copy
-from pipeline.errors import PipelineError
-from pipeline.stores import SCHEMES
+from pipeline.errors import PipelineError, RecipeError
+from pipeline.stores import SCHEMES, is_store
 
 Target = Annotated[str, Field(pattern=rf"^(({'|'.join(SCHEMES)})://[^?@]+|[^:]+)$")]
 
@@ -28,6 +28,10 @@ def publish_dataset(*, dataset: Text, target: Target) -> State[Any]:
     """
     prepare_logs()
     try:
+        if is_store(dataset):
+            raise RecipeError(
+                f"{dataset} is an object store, and publishing copies from a folder: copy it to one first"
+            )
         name = check(Path(dataset).absolute())
         publication = copy(Path(dataset).absolute(), target, name)
     except (PipelineError, OSError) as err:

@@ -1,5 +1,6 @@
 """The stages as Prefect tasks: each with its own retries, of trouble that may pass and of nothing else."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -20,15 +21,17 @@ from flows.artifacts import (
     file_rows,
     plan_markdown,
 )
-from flows.parameters import make_request
+from flows.parameters import Verify, make_request
 from pipeline import stages
 from pipeline.assemble import BuildOptions
 from pipeline.catalog.scores import ScoreTable
-from pipeline.cluster import ClusterSetting, Runner, open_runner
+from pipeline.cluster import ClusterSetting, LocalRunner, Runner, open_runner
 from pipeline.errors import AllowanceError, TransientSourceError
 from pipeline.folder import Request
+from pipeline.mirror import Mirror
 from pipeline.publish import Publication, publish, require_whole
 from pipeline.records import ShardReport
+from pipeline.report.preview import shown_files
 from pipeline.search import Found, find
 
 Given = ParamSpec("Given")
@@ -66,10 +69,10 @@ def whole(value: Item) -> Item:
 
 
 @stage("prepare")
-def prepare(recipe: str, overrides: dict[str, Any], places: str | None, source: str | None, out: Path) -> Request:
+def prepare(recipe: str, overrides: dict[str, Any], places: str | None, source: str | None, mirror: Mirror) -> Request:
     """Return the request that the parameters make; writes the demo's archive when it is the demo."""
-    request = make_request(recipe, overrides, places, source, out)
-    get_run_logger().info("%s into %s", request.recipe.name, request.out)
+    request = make_request(recipe, overrides, places, source, mirror)
+    get_run_logger().info("%s into %s", request.recipe.name, _place(request, mirror))
     return request
 
 
@@ -84,51 +87,65 @@ def search(request: Request) -> Found:
 
 
 @stage("survey", retries=3, backoff=30)
-def survey(request: Request, found: Found, runner: Runner) -> tuple[Found, ScoreTable]:
+def survey(request: Request, found: Found, runner: Runner, verify: Verify = None) -> tuple[Found, ScoreTable]:
     """Judge every patch on every acquisition that could serve it; returns the patches on their final grids."""
     progress = ProgressArtifact(f"survey-{request.recipe.name}", "batches of scenes surveyed")
-    found, scores = stages.survey(found, request.recipe, stages.connect(request), runner, progress)
+    source, run = stages.connect(request), _verification(verify)
+    found, scores = stages.survey(found, request.recipe, source, runner, progress, verify=run)
     get_run_logger().info("%d patches on scenes judged", len(scores))
     return found, scores
 
 
 @stage("plan")
-def plan(request: Request, found: Found, scores: ScoreTable, runner: Runner) -> None:
+def plan(request: Request, found: Found, scores: ScoreTable, runner: Runner, mirror: Mirror) -> None:
     """Decide what every file will hold, and write the plan."""
-    stages.make_plan(request, found, scores, runner)
+    # Workers of an object store have no folder in common to put their parts of the plan into.
+    stages.make_plan(request, found, scores, LocalRunner() if mirror.store else runner)
+    mirror.push()
     decided = stages.load_plan(request.out)
     get_run_logger().info("%s", cost_line(stages.cost_of(decided, request.recipe)))
 
 
 @stage("price")
-def price(request: Request) -> str:
+def price(request: Request, mirror: Mirror) -> str:
     """Show the plan on disk and what building it takes, and return the cost in one line."""
+    place = _place(request, mirror)
     decided = stages.load_plan(request.out)
     cost, name = stages.cost_of(decided, request.recipe), request.recipe.name
-    create_table_artifact([_cost_row(cost)], key=f"cost-{name}", description=f"Cost of {request.out}")
+    create_table_artifact([_cost_row(cost)], key=f"cost-{name}", description=f"Cost of {place}")
     markdown = plan_markdown(request.recipe, cost, decided.rows)
     create_markdown_artifact(markdown, key=f"plan-{name}", description="What is planned")
     get_run_logger().info("%s", cost_line(cost))
-    return f"{request.out / 'plan.parquet'}: {cost_line(cost)}"
+    return f"{place}/plan.parquet: {cost_line(cost)}"
 
 
 @stage("build", retries=2, backoff=60)
-def build(request: Request, runner: Runner) -> list[ShardReport]:
+def build(request: Request, runner: Runner, mirror: Mirror, verify: Verify = None) -> list[ShardReport]:
     """Build every file of the plan on disk that is not done."""
     decided = stages.load_plan(request.out)
-    options = BuildOptions(root=request.out.resolve(), source=stages.connect(request))
+    source, run = stages.connect(request), _verification(verify)
+    options = BuildOptions(root=request.out.resolve(), source=source, store=mirror.store, verify=run)
+    if run:
+        get_run_logger().info("%s", stages.verification_line(decided, request.recipe))
     progress = ProgressArtifact(f"build-{request.recipe.name}", "files done")
     reports = stages.build(decided, request.recipe, options, runner, progress)
     get_run_logger().info("%d of %d files done", sum(report.state == "done" for report in reports), len(reports))
+    if left := stages.fallback_line(reports):
+        get_run_logger().info("%s", left)
     return reports
 
 
 @stage("finish")
-def finish(request: Request, reports: Sequence[ShardReport]) -> str:
+def finish(request: Request, reports: Sequence[ShardReport], mirror: Mirror) -> str:
     """Write tables, statistics, preview and card, show what was built, and return it in one line."""
-    ledger = stages.finish(request.out, stages.load_plan(request.out), request.recipe, reports)
-    name, summary = request.recipe.name, built_line(request.out, ledger, reports)
-    create_table_artifact(file_rows(reports), key=f"files-{name}", description=f"Files of {request.out}")
+    decided = stages.load_plan(request.out)
+    if mirror.store:
+        mirror.fetch(shown_files(decided, stages.shards_of(decided, request.recipe)))
+    ledger = stages.finish(request.out, decided, request.recipe, reports)
+    mirror.push()
+    place = _place(request, mirror)
+    name, summary = request.recipe.name, built_line(place, ledger, reports)
+    create_table_artifact(file_rows(reports), key=f"files-{name}", description=f"Files of {place}")
     create_markdown_artifact(built_markdown(name, summary, ledger), key=f"summary-{name}", description="What was built")
     get_run_logger().info("%s", summary)
     return summary
@@ -151,6 +168,16 @@ def copy(dataset: Path, target: str, name: str) -> Publication:
     create_markdown_artifact(f"# {name}\n\n{publication}", key=f"published-{name}", description="What was published")
     get_run_logger().info("%s", publication)
     return publication
+
+
+def _place(request: Request, mirror: Mirror) -> str:
+    """Return what the user calls the dataset's place; that of a demo is not the folder that was named."""
+    return mirror.store or str(request.out)
+
+
+def _verification(verify: Verify) -> str:
+    """Return a name for a stage in which assets are to be compared with their checksums, or nothing."""
+    return secrets.token_hex(8) if verify == "full" else ""
 
 
 def _cost_row(cost: stages.Cost) -> dict[str, Any]:

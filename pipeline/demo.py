@@ -16,8 +16,10 @@ SEASONAL_OVERRIDES: Mapping[str, Any] = {"samples_per_shard": 4, "split.val": 0.
 """What makes several files of the seasonal archive's few places."""
 
 
-def demo_request(folder: Path, recipe: str = "landslides", overrides: Overrides = ()) -> Request:
-    """Write the archive to `folder`/archive unless it is there, and return the request for `folder`/dataset.
+def demo_request(
+    folder: Path, recipe: str = "landslides", overrides: Overrides = (), out: Path | None = None
+) -> Request:
+    """Write the archive to `folder`/archive unless it is there, and return the request for `out`, or `folder`/dataset.
 
     A recipe of seasonal series reads the seasonal archive, any other one the archive of dated landslides.
     """
@@ -32,5 +34,5 @@ def demo_request(folder: Path, recipe: str = "landslides", overrides: Overrides 
         recipe=load_recipe(recipe, {**fitting, **changes}),
         places=str(places),
         source=str(source),
-        out=folder / "dataset",
+        out=out or folder / "dataset",
     )

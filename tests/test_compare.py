@@ -15,7 +15,7 @@ from support.orders import Order
 from pipeline.catalog import read_decided, write_decided
 from pipeline.cli import main
 from pipeline.compare import compare
-from pipeline.compare.pixels import compare_pixels
+from pipeline.compare.pixels import Compared, compare_pixels
 from pipeline.compare.plans import compare_plans
 from pipeline.compare.tables import compare_tables
 
@@ -100,7 +100,7 @@ def test_pixels_are_compared_place_by_place_wherever_they_lie(
     change: Callable[[np.ndarray], None], largest: float, share: float, files: tuple[tuple[str, ...], ...],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    found = compare_pixels(*datasets(tmp_path, change, files))["S2L2A"]
+    found = compare_pixels(*(Compared(*one) for one in datasets(tmp_path, change, files)))["S2L2A"]
     assert (found.patches, found.differing_patches) == (6, 1)
     assert found.max_difference == largest
     assert found.differing_share == pytest.approx(share)
@@ -108,7 +108,7 @@ def test_pixels_are_compared_place_by_place_wherever_they_lie(
 
 
 def test_the_same_pixels_in_other_files_are_said_to_be_the_same_values(tmp_path: Path) -> None:
-    found = compare_pixels(*datasets(tmp_path, None, (("c", "a"), ("b",))))["S2L2A"]
+    found = compare_pixels(*(Compared(*one) for one in datasets(tmp_path, None, (("c", "a"), ("b",)))))["S2L2A"]
     assert (found.patches, found.differing_patches, found.only_in_b) == (6, 0, 1)
     assert "all 6 images that both have are the same" in str(found)
     assert not found.is_same

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.catalog import Decided
-from pipeline.copies import Lend
+from pipeline.copies import Lend, in_place
 from pipeline.layouts.ssl4eo import file_digest, open_shard
 from pipeline.plan.packing import Place
 from pipeline.records import store_order
@@ -21,7 +21,7 @@ class Compared(NamedTuple):
 
     root: Path
     decided: Decided
-    lend: Lend
+    lend: Lend = in_place
     """Makes a file of pixels readable."""
 
 

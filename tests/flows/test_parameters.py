@@ -7,12 +7,13 @@ from pydantic import ValidationError as ModelError
 
 from flows import parameters as module
 from flows.build_dataset import build_dataset
-from flows.parameters import ClusterChoice, cluster_setting, dotted, make_request, out_folder
+from flows.parameters import ClusterChoice, cluster_setting, dotted, make_request, out_place, require_reach
 from flows.plan_dataset import plan_dataset
 from flows.publish_dataset import publish_dataset
 from pipeline.cluster import ClusterSetting
 from pipeline.demo import DEMO_OVERRIDES, SEASONAL_OVERRIDES
 from pipeline.errors import RecipeError
+from pipeline.mirror import Mirror
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.records import MODALITIES, Recipe
 
@@ -187,31 +188,50 @@ def test_a_target_is_a_folder_or_an_object_store_without_credentials(target, pas
 )
 def test_places_without_source_are_refused_and_the_other_way_round(places, source, line, tmp_path):
     with pytest.raises(RecipeError, match=f"^{line}$"):
-        make_request("landslides", {}, places, source, tmp_path)
+        make_request("landslides", {}, places, source, Mirror(folder=tmp_path))
 
 
-def test_a_run_writes_to_a_folder_and_says_so_of_a_store(tmp_path, monkeypatch):
+def test_a_run_writes_to_a_folder_or_a_store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert out_folder("data") == tmp_path / "data"
-    with pytest.raises(RecipeError, match=r"^s3://bucket/x is an object store, and a run builds in a folder"):
-        out_folder("s3://bucket/x")
+    assert out_place("data") == str(tmp_path / "data")
+    assert out_place(f"file://{tmp_path}/data") == str(tmp_path / "data")
+    assert out_place("s3://bucket/x") == "s3://bucket/x"
+
+
+def test_a_demo_whose_archive_no_worker_sees_is_refused():
+    elsewhere = ClusterSetting(address="tcp://10.0.0.1:8786")
+    with pytest.raises(RecipeError, match=r"^the demo's archive lies on the machine of the run"):
+        require_reach(None, "s3://bucket/x", elsewhere)
+    require_reach(None, "data", elsewhere)
+    require_reach(None, "s3://bucket/x", ClusterSetting(workers=2))
+    require_reach("slides.gpkg", "s3://bucket/x", elsewhere)
+
+
+def test_the_demo_into_a_store_has_its_archive_beside_the_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "demo_request", lambda *given: given)
+    mirror = Mirror(folder=tmp_path / "x", store="s3://bucket/x")
+    assert make_request("landslides", {}, None, None, mirror) == (tmp_path / "x.demo", "landslides", {}, tmp_path / "x")
 
 
 def test_places_and_source_make_a_request(tmp_path):
     overrides = {"window": {"before": 30}}
-    request = make_request("landslides", overrides, "slides.geojson", "planetary-computer", tmp_path)
+    request = make_request("landslides", overrides, "slides.geojson", "planetary-computer", Mirror(folder=tmp_path))
     assert (request.places, request.source, request.out) == ("slides.geojson", "planetary-computer", tmp_path)
     assert request.recipe.window.before == 30
 
 
 def test_neither_places_nor_source_make_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "demo_request", lambda *given: given)
-    assert make_request("landslides", {"seed": 1}, None, None, tmp_path) == (tmp_path, "landslides", {"seed": 1})
+    assert make_request("landslides", {"seed": 1}, None, None, Mirror(folder=tmp_path)) == (
+        tmp_path,
+        "landslides",
+        {"seed": 1},
+    )
 
 
 def test_the_demo_of_a_seasonal_recipe_reads_the_seasonal_archive(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.demo.write_archive", lambda _: pytest.fail("the archive of dated landslides"))
-    request = make_request("ssl4eo-s12", {"seed": 1}, None, None, tmp_path)
+    request = make_request("ssl4eo-s12", {"seed": 1}, None, None, Mirror(folder=tmp_path))
     assert request.places == str(tmp_path / "archive" / "places.csv")
     assert request.recipe == load_recipe("ssl4eo-s12", {**SEASONAL_OVERRIDES, "seed": 1})
     assert set(DEMO_OVERRIDES) - set(SEASONAL_OVERRIDES)
