@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.catalog import Decided, read_decided
-from pipeline.cluster import Runner
+from pipeline.cluster import Runner, limited
 from pipeline.errors import LayoutError
 from pipeline.folder import read_provenance, read_recipe
 from pipeline.locks.packages import package_versions
@@ -54,7 +54,7 @@ def lock_dataset(root: Path, out: Path, runner: Runner, progress: Progress, *, s
     recipe, provenance, decided = read_recipe(root), read_provenance(root), read_decided(root)
     shards = shards_of(decided, recipe)
     locked = _locked(target_of(root, store), shards, recipe, where=store or str(root))
-    source = open_source(provenance["source"], recipe.collections)
+    source = limited(open_source(provenance["source"], recipe.collections), runner)
     lock = Lock(
         format=FORMAT,
         recipe=recipe.name,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.assemble import BuildOptions
-from pipeline.cluster import Runner
+from pipeline.cluster import Runner, limited
 from pipeline.errors import RecipeError
 from pipeline.folder import read_recipe
 from pipeline.locks.locking import Progress, identify_all, shard_hrefs
@@ -87,7 +87,7 @@ def rebuild(lock: Lock, options: BuildOptions, runner: Runner, progress: Progres
     TransientSourceError
         A provider does not answer when it is asked about its assets.
     """
-    now = identify_all([asset.href for asset in lock.assets], options.source, runner, lambda *_: None)
+    now = identify_all([asset.href for asset in lock.assets], limited(options.source, runner), runner, lambda *_: None)
     changed = _changed(lock.assets, now)
     decided, recipe = load_plan(options.root), read_recipe(options.root)
     reads = {shard.path: shard_hrefs(shard) for shard in shards_of(decided, recipe)}

@@ -41,6 +41,14 @@ class PermittingSource(Protocol):
 
 
 @runtime_checkable
+class CataloguedSource(Protocol):
+    """A source whose files are named by a catalogue."""
+
+    def catalogue(self) -> str:
+        """Return path or URL of the catalogue."""
+
+
+@runtime_checkable
 class NotingSource(Protocol):
     """A source that takes down which requests failed."""
 
@@ -73,6 +81,11 @@ def is_vouched(source: Signer, href: str) -> bool:
 def compared(source: Signer, href: str, read: "ReadRange") -> "Compared | None":
     """Return what `source` knows of the whole of `href`; see `VouchedSource.compared`."""
     return source.compared(href, read) if isinstance(source, VouchedSource) else None
+
+
+def catalogue_of(source: Signer) -> str:
+    """Return path or URL of the catalogue that names the files of `source`; empty where its caller does."""
+    return source.catalogue() if isinstance(source, CataloguedSource) else ""
 
 
 def permits_of(source: Signer) -> Permits:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,12 +13,12 @@ import obstore
 import requests
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, S3Store
-from requests.adapters import HTTPAdapter
-from urllib3 import Retry
 
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.sources.access import Signer
-from pipeline.sources.transport import TIMEOUT_SECONDS, is_url, public_text
+from pipeline.sources.access import Signer, permits_of
+from pipeline.sources.connections import InsideError, follow_session, inside_error, open_session
+from pipeline.sources.governor import AGAIN, AgainError, Governor, pause_of
+from pipeline.sources.transport import is_url, public_text
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 State = Literal["there", "gone", "opaque"]
 """`opaque`: a reference to no file, as Earth Engine's: its id is all that is known of its version."""
 
-_CONNECTIONS = 16
 _RETRIES = 5
-_AGAIN = (408, 429, 500, 502, 503, 504)
+_FIRST_WAIT_SECONDS = 0.5
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _HEAD_REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 """Answers of servers, or to signatures, that know GET only."""
@@ -63,9 +62,10 @@ def identify(href: str, source: Signer) -> AssetIdentity:
         A local file cannot be read.
     """
     if is_url(href):
-        return _remote(href, source.sign(href))
+        return _remote(href, source)
     if href.startswith("s3://"):
-        return _object(href, source.gdal_env())
+        with permits_of(source).hold():
+            return _object(href, source.gdal_env())
     if "://" in href or href.startswith("/vsi"):
         return AssetIdentity(href=href, state="opaque")
     return _local(href)
@@ -98,20 +98,33 @@ def _local(href: str) -> AssetIdentity:
         raise SourceError(f"{href} cannot be read: {err.strerror or err}") from err
 
 
-def _remote(href: str, signed: str) -> AssetIdentity:
+def _remote(href: str, source: Signer) -> AssetIdentity:
+    name = public_text(href)
+    governor = Governor(permits=permits_of(source), attempts=1 + _RETRIES, first_wait=_FIRST_WAIT_SECONDS)
+    status, headers = governor.send(partial(_asked, href, source), f"{name} does not answer")
+    if status in _GONE:
+        return AssetIdentity(href=href, state="gone")
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise TransientSourceError(f"{name} cannot be asked for now: HTTP {status}")
+    return _stated(href, headers)
+
+
+def _asked(href: str, source: Signer) -> tuple[int, Mapping[str, str]]:
+    """Return status and headers of one request; raises AgainError where another one may fare better."""
+    session, signed = open_session(source), source.sign(href)
     try:
-        answer = _session().head(signed, timeout=TIMEOUT_SECONDS, allow_redirects=True)
-        if answer.status_code in _HEAD_REFUSED:
-            answer = _session().get(signed, timeout=TIMEOUT_SECONDS, stream=True, headers={"Range": "bytes=0-0"})
-            answer.close()
+        _, status, headers = follow_session(session.head, href, signed, source)
+        if status in _HEAD_REFUSED:
+            ask = partial(session.get, stream=True, headers={"Range": "bytes=0-0"})
+            _, status, headers = follow_session(ask, href, signed, source)
+    except InsideError as err:
+        raise inside_error(href, err) from None
     except requests.RequestException as err:
         # The error itself names the signed URL.
-        raise TransientSourceError(f"{public_text(href)} does not answer: {type(err).__name__}") from None
-    if answer.status_code in _GONE:
-        return AssetIdentity(href=href, state="gone")
-    if answer.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        raise TransientSourceError(f"{public_text(href)} cannot be asked for now: HTTP {answer.status_code}")
-    return _stated(href, answer.headers)
+        raise AgainError(type(err).__name__) from None
+    if status in AGAIN:
+        raise AgainError(f"HTTP {status}", pause=pause_of(status, headers.get("Retry-After")))
+    return status, headers
 
 
 def _stated(href: str, headers: Mapping[str, str]) -> AssetIdentity:
@@ -126,20 +139,6 @@ def _stated(href: str, headers: Mapping[str, str]) -> AssetIdentity:
         modified=headers.get("Last-Modified", ""),
         checksum=f"md5:{md5}" if md5 else "",
     )
-
-
-@cache
-def _session() -> requests.Session:
-    session = requests.Session()
-    retry = Retry(
-        total=_RETRIES, backoff_factor=0.5, backoff_jitter=0.5, status_forcelist=_AGAIN, raise_on_status=False
-    )
-    adapter = HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=retry)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    # Content-Length is that of the file only where nothing is compressed on the way.
-    session.headers["Accept-Encoding"] = "identity"
-    return session
 
 
 def _object(href: str, options: Mapping[str, str]) -> AssetIdentity:

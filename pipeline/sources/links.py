@@ -16,9 +16,9 @@ _LOCAL = ("", "file")
 
 def require_document(href: str, owner: str) -> str:
     """Return `href` if the document at `owner` may link to a document there; raises SourceError."""
-    if not _is_web(owner):
+    if not is_web(owner):
         return _known(href, owner)
-    if not _is_web(href) or _host(href) != _host(owner):
+    if not is_web(href) or host_of(href) != host_of(owner):
         raise SourceError(
             f"{_named(owner)} links to {_named(href)}, which is not on its own host: not followed; "
             "name that catalogue itself as --source"
@@ -42,9 +42,9 @@ def require_asset(href: str, owner: str) -> str:
         It may not, or `href` is nothing that names a file.
     """
     _known(href, owner)
-    if _is_web(owner) and urlsplit(href).scheme in _LOCAL:
+    if is_web(owner) and urlsplit(href).scheme in _LOCAL:
         raise SourceError(f"{_named(owner)} names the local file {href}: not followed")
-    if _is_web(owner) and _is_private(_host(href)) and _host(href) != _host(owner):
+    if is_web(owner) and is_inside(host_of(href)) and host_of(href) != host_of(owner):
         raise SourceError(f"{_named(owner)} names {_named(href)}, which is inside a private network: not followed")
     return href
 
@@ -62,18 +62,21 @@ def _known(href: str, owner: str) -> str:
     return href
 
 
-def _is_web(href: str) -> bool:
+def is_web(href: str) -> bool:
+    """Tell whether an address is one of HTTP or HTTPS."""
     return href.lower().startswith(("http://", "https://"))
 
 
-def _host(href: str) -> str:
+def host_of(href: str) -> str:
+    """Return the host of an address; raises SourceError when it is none."""
     try:
         return (urlsplit(href).hostname or "").rstrip(".")
     except ValueError as err:
         raise SourceError(f"{_named(href)} is no address") from err
 
 
-def _is_private(host: str) -> bool:
+def is_inside(host: str) -> bool:
+    """Tell whether a host is named by an address inside a private network, or is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -17,6 +17,7 @@ from urllib3.util import Timeout
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.sources.access import Signer, compared, note_failure, permits_of, public, renew
 from pipeline.sources.checking import WRONG_BYTES, Compared
+from pipeline.sources.connections import InsideError, follow, inside_error, make_public, may_reach_inside
 from pipeline.sources.governor import AGAIN, REFUSED, AgainError, Governor, pause_of
 
 CONNECTIONS = 32
@@ -171,13 +172,21 @@ class RemoteBytes:
         if self._version:
             headers["If-Match"] = self._version
         end = time.monotonic() + LONGEST_SECONDS
-        try:
-            response = _connections().request(
-                "GET", url, headers=headers, retries=False, timeout=self._timeout, preload_content=False
+        pools = _connections(may_reach_inside(self._source))
+
+        def ask(at: str) -> tuple[int, urllib3.BaseHTTPResponse]:
+            answer = pools.request(
+                "GET", at, headers=headers, retries=False, timeout=self._timeout, preload_content=False, redirect=False
             )
+            return answer.status, answer
+
+        try:
+            _, _, response = follow(ask, self._href, url, self._source)
             # A whole file, sent because the server knows no ranges, is not waited for.
             is_wanted = response.status == HTTPStatus.PARTIAL_CONTENT
             body = _body(response, end) if is_wanted else b""
+        except InsideError as err:
+            raise inside_error(self._href, err) from None
         except urllib3.exceptions.HTTPError as err:
             # The error itself names the signed URL.
             raise AgainError(type(getattr(err, "reason", None) or err).__name__) from None
@@ -263,9 +272,12 @@ def _is_direct() -> bool:
 
 
 @cache
-def _connections() -> urllib3.PoolManager:
+def _connections(inside: bool) -> urllib3.PoolManager:  # noqa: FBT001
     # Threads of other readers ask, too: they are not made to wait for a connection of their own.
-    return urllib3.PoolManager(num_pools=16, maxsize=CONNECTIONS)
+    pools = urllib3.PoolManager(num_pools=16, maxsize=CONNECTIONS)
+    if not inside:
+        make_public(pools)
+    return pools
 
 
 @cache

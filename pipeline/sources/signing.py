@@ -133,7 +133,11 @@ def _ask(url: str, subject: str) -> _Token:
     started = time.time()
     try:
         response = requests.get(
-            url, headers={"Ocp-Apim-Subscription-Key": key} if key else None, timeout=_TIMEOUT_SECONDS
+            url,
+            headers={"Ocp-Apim-Subscription-Key": key} if key else None,
+            timeout=_TIMEOUT_SECONDS,
+            # The key is for this host.
+            allow_redirects=False,
         )
         status = response.status_code
         if status in AGAIN:

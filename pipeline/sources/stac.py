@@ -19,12 +19,13 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import RecipeError, SourceError, TransientSourceError
 from pipeline.records import Scene
 from pipeline.sources.access import UNKNOWN
+from pipeline.sources.connections import TIMEOUT_SECONDS
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.items import scenes_from_items
 from pipeline.sources.permits import Limit, Permits, ProcessPermits
 from pipeline.sources.signing import Signature
 from pipeline.sources.stac_item import self_link
-from pipeline.sources.transport import TIMEOUT_SECONDS, is_url, missing_collection, open_io, public_text, source_error
+from pipeline.sources.transport import is_url, missing_collection, open_io, public_text, source_error
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,10 @@ class StacSource:
     def renew(self, href: str, refused: str) -> bool:
         """Forget the signature of `refused`, which a server did not take; False where there is no other."""
         return self.signature.renew(href, refused)
+
+    def catalogue(self) -> str:
+        """Return path or URL of its root document."""
+        return self.root
 
     def asking(self) -> Permits:
         """Return leave to ask its servers for pixels."""
@@ -142,7 +147,7 @@ def _place(item: Mapping[str, Any], root: str) -> str:
 def open_client(root: str) -> Client:
     """Return a client of the API at `root` that retries, has a timeout, and may search."""
     # Client.open resets the timeout of the io that it is given to its own argument.
-    client = Client.open(root, stac_io=open_io(), timeout=TIMEOUT_SECONDS)
+    client = Client.open(root, stac_io=open_io(root), timeout=TIMEOUT_SECONDS)
     client.add_conforms_to("ITEM_SEARCH")
     return client
 
@@ -174,7 +179,7 @@ def _require_collection(root: str, collection: str) -> None:
 def _collection_ids(root: str) -> tuple[str, ...] | None:
     """Return what an API says it has, or None when it cannot be asked."""
     try:
-        pages = list(open_io().get_pages(f"{root.rstrip('/')}/collections"))
+        pages = list(open_io(root).get_pages(f"{root.rstrip('/')}/collections"))
     except APIError as err:
         error = source_error(err, f"{public_text(root)}: listing collections")
         if isinstance(error, TransientSourceError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from pystac import Link
@@ -16,11 +16,10 @@ from pystac_client.stac_api_io import StacApiIO
 from requests.adapters import HTTPAdapter
 
 from pipeline.errors import SourceError, TransientSourceError
+from pipeline.sources.connections import TIMEOUT_SECONDS
 from pipeline.sources.governor import AGAIN, AgainError, Governor, pause_of
+from pipeline.sources.links import require_document
 from pipeline.sources.permits import Limit, ProcessPermits
-
-TIMEOUT_SECONDS = 30.0
-"""Longest wait for a connection or for the next byte."""
 
 _ATTEMPTS = 8
 _CONNECTION_ATTEMPTS = 3
@@ -41,12 +40,28 @@ _CAUSE = re.compile(r"\[Errno -?\d+\] [^'\")]+|too many \d+ error responses|[Rr]
 _LONGEST_REASON = 200
 
 
-def open_io() -> StacApiIO:
-    """Return the reader of documents: it rides out throttling, server errors and broken answers, each for so long."""
+def open_io(home: str = "") -> StacApiIO:
+    """Return the reader of documents: it rides out throttling, server errors and broken answers, each for so long.
+
+    Redirects are followed to the same host only; where `home` is given, an API, so is every link.
+    """
     io = _OncePaged(timeout=TIMEOUT_SECONDS, max_retries=None)
+    io.home = home
+    io.session = _OwnHost()
     for scheme in ("http://", "https://"):
         io.session.mount(scheme, _Governed(max_retries=0))
     return io
+
+
+class _OwnHost(requests.Session):
+    """Is redirected within a host only."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where an answer redirects to, if at all; raises SourceError where that is another host."""
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            require_document(urljoin(resp.url, target), resp.url)
+        return target
 
 
 class _Governed(HTTPAdapter):
@@ -113,7 +128,11 @@ def _is_cut(body: bytes) -> bool:
 class _OncePaged(StacApiIO):
     """Follows each link to a next page once: a server that leads in a circle would be asked for ever."""
 
+    home = ""
+
     def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        if self.home:
+            require_document(str(source.href if isinstance(source, Link) else source), self.home)
         if isinstance(source, Link):
             page = json.dumps(source.to_dict(transform_href=False), sort_keys=True, default=str)
             followed = self.__dict__.setdefault("_followed", set())
@@ -160,6 +179,8 @@ def _require_plain_file(path: str, subject: str) -> None:
 
 def source_error(err: APIError, subject: str) -> SourceError:
     """Return the package's error for a failed request: transient for 429, 5xx and when no answer came."""
+    if isinstance(err.__context__, SourceError):
+        return err.__context__
     # pystac-client leaves the attribute out when there was no response.
     status: int | None = getattr(err, "status_code", None)
     if status is None:

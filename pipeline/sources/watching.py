@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
 
-from pipeline.sources.access import Signer, permits_of, renew
+from pipeline.sources.access import Signer, catalogue_of, permits_of, renew
 from pipeline.sources.checking import Checks, Compared, ReadRange
 from pipeline.sources.permits import Permits
 from pipeline.sources.reading import ReaderSource
@@ -61,6 +61,10 @@ class WatchedSource:
     def renew(self, href: str, refused: str) -> bool:
         """Forget the signature of `refused`; False where there is no other."""
         return renew(self.source, href, refused)
+
+    def catalogue(self) -> str:
+        """Return path or URL of the catalogue that names its files."""
+        return catalogue_of(self.source)
 
     def asking(self) -> Permits:
         """Return leave to ask."""

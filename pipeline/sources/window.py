@@ -28,6 +28,7 @@ from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
 from pipeline.sources.access import Signer, compared, is_vouched, note_failure, permits_of, public, renew
 from pipeline.sources.checking import compare_local
+from pipeline.sources.connections import settled
 from pipeline.sources.gdal_files import GovernedFile
 from pipeline.sources.governor import AgainError, Governor
 from pipeline.sources.ranges import NoRangesError, RemoteBytes, remote_bytes
@@ -185,11 +186,15 @@ class RasterReader:
             # GDAL goes on asking with the signature that it was given.
             self._forget(href)
         if href not in self._open:
-            self._open[href] = _Held(_opened(href, signed), None, signed) if remote is None else _open_governed(remote)
+            self._open[href] = _open_governed(remote) if remote else self._open_by_gdal(href, signed)
         self._open.move_to_end(href)
         if len(self._open) > self.capacity:
             self._open.popitem(last=False)[1].dataset.close()
         return self._open[href]
+
+    def _open_by_gdal(self, href: str, signed: str) -> _Held:
+        # GDAL follows whatever redirect it meets.
+        return _Held(_opened(href, settled(href, signed, self.source)), None, signed)
 
     def _remote(self, href: str) -> RemoteBytes | None:
         if href in self._without_ranges:

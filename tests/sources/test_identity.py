@@ -7,9 +7,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-import requests
 
 from pipeline.errors import TransientSourceError
+from pipeline.sources import connections
 from pipeline.sources import identity as module
 from pipeline.sources.identity import AssetIdentity, difference, identify
 
@@ -77,10 +77,11 @@ def server(monkeypatch) -> Iterator[tuple[str, list[str]]]:
     monkeypatch.setattr(module, "_RETRIES", 0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    module._session.cache_clear()
+    monkeypatch.setattr(module, "_FIRST_WAIT_SECONDS", 0.0)
+    connections._session.cache_clear()
     with serving() as served:
         yield served
-    module._session.cache_clear()
+    connections._session.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -110,8 +111,7 @@ def test_trouble_is_no_change_and_names_no_token(server, name: str) -> None:
 def test_a_server_that_does_not_answer_is_trouble_and_names_no_token(server) -> None:
     with pytest.raises(TransientSourceError, match=r"x\.tif does not answer: ConnectionError$") as caught:
         identify("http://127.0.0.1:9/x.tif", Signed())
-    assert isinstance(caught.value.__context__, requests.RequestException)
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
 
 
 def test_local_files_are_known_by_content(tmp_path: Path) -> None:
@@ -147,3 +147,33 @@ def test_references_to_no_file_are_known_by_their_id_alone() -> None:
 )
 def test_a_change_is_said_in_words(then, now, words: str) -> None:
     assert difference(AssetIdentity(href="x", **then), AssetIdentity(href="x", **now)) == words
+
+
+def test_assets_are_asked_for_with_the_providers_permits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A HEAD request takes a permit of the same limit as a read."""
+    held: list[str] = []
+
+    class Counted:
+        @contextmanager
+        def hold(self) -> Iterator[None]:
+            held.append("taken")
+            yield
+
+        def pause(self, seconds: float) -> None:
+            held.append(f"paused {seconds:g}")
+
+    class Files:
+        def sign(self, href: str) -> str:
+            return href
+
+        def gdal_env(self) -> dict[str, str]:
+            return {}
+
+        def asking(self) -> Counted:
+            return Counted()
+
+    answers = iter([(429, {"Retry-After": "2"}), (200, {"Content-Length": "7"})])
+    monkeypatch.setattr(module, "_FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "follow_session", lambda *given: (given[1], *next(answers)))
+    assert identify("http://127.0.0.1:9/x.tif", Files()).size == 7
+    assert held == ["taken", "paused 2", "taken"]
