@@ -14,8 +14,10 @@ from support.orders import Order, shard_digests
 
 from pipeline.catalog import read_decided
 from pipeline.cli import main
+from pipeline.cluster import LocalRunner
 from pipeline.sources import window
 from pipeline.sources.checking import WRONG_BYTES
+from pipeline.sources.permits import Limit, ProcessPermits
 from pipeline.status import dataset_status
 
 pytest_plugins = ["support.fixtures"]
@@ -115,3 +117,24 @@ def test_files_on_disk_are_compared_too(folder: Path, small_order: Order, small_
     assert main(words(small_order, str(catalogue), tmp_path / "dataset", "--verify", "full")) == 0
     named = unreadable(tmp_path / "dataset", "S2L2A")
     assert {row["detail"].partition(" cannot")[0] for row in named} == {str(image)}
+
+
+def test_a_rebuild_compares_with_checksums_too_and_a_lock_asks_by_the_shared_limit(
+    server: FaultServer, small_order: Order, small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out, lock = tmp_path / "dataset", tmp_path / "lock.zip"
+    assert main(words(small_order, server.catalogue, out)) == 0
+    limits: list[Limit] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalRunner, "permits", lambda _, limit: limits.append(limit) or ProcessPermits(limit))
+        assert main(["lock", str(out), "--out", str(lock)]) == 0
+    assert [limit.name for limit in limits] == ["127.0.0.1"]
+    server.reset(Script(**{**vars(CORRUPT), "only": r"sentinel.*\.tiff?$"}))
+    capsys.readouterr()
+    assert main(["rebuild", str(lock), "--out", str(tmp_path / "again"), "--verify", "full"]) == 0
+    assert server.failures()["corrupt"] >= 10
+    assert shard_digests(tmp_path / "again") == shard_digests(small_dataset)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("verify: ")
+    assert last == "8 of 8 shards identical"

@@ -4,7 +4,6 @@ import argparse
 import logging
 import os
 import re
-import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from pipeline import __version__
 from pipeline.assemble import BuildOptions
 from pipeline.catalog import Ledger, rejected_rows
-from pipeline.cli.cluster import add_cluster, setting_of
+from pipeline.cli.cluster import add_cluster, add_verify, setting_of, verification
 from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
 from pipeline.cli.lock import add_locks
@@ -108,14 +107,14 @@ def _parser() -> argparse.ArgumentParser:
         _add_request(command)
         if name == "plan":
             add_simulation(command)
-        _add_verify(command)
+        add_verify(command)
         command.set_defaults(call=call)
     demo = commands.add_parser("demo", help="build a dataset from the embedded archive")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder of archive and dataset [demo]")
     add_cluster(demo)
     demo.set_defaults(call=_demo)
     add_status(commands)
-    _add_verify(add_retry(commands, _retry))
+    add_verify(add_retry(commands, _retry))
     add_dating(commands, _date)
     add_tools(commands)
     add_export(commands)
@@ -136,19 +135,6 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     add_cluster(command)
 
 
-def _add_verify(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--verify", choices=("full",),
-        help="full: read every asset that is used whole, once a worker, and compare it with the checksum that its item "
-        "states; wrong bytes are never used [whatever arrives in its full length is taken]",
-    )  # fmt: skip
-
-
-def _verification(options: argparse.Namespace) -> str:
-    """Return a name for this run where assets are to be compared with their checksums, or nothing."""
-    return secrets.token_hex(8) if options.verify == "full" else ""
-
-
 @contextmanager
 def _opened_request(options: argparse.Namespace) -> Iterator[tuple[Request, Mirror]]:
     recipe = load_recipe(options.recipe, options.overrides)
@@ -163,7 +149,7 @@ def _existing(options: argparse.Namespace) -> Existing:
 def _plan(options: argparse.Namespace) -> int:
     with _opened_request(options) as (request, mirror):
         with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
-            _make_plan(request, _existing(options), runner, mirror, _verification(options))
+            _make_plan(request, _existing(options), runner, mirror, verification(options))
         decided = load_plan(request.out)
         _print_rejected(rejected_rows(decided))
         if options.simulate:
@@ -178,7 +164,7 @@ def _build(options: argparse.Namespace) -> int:
         _opened_request(options) as (request, mirror),
         open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner,
     ):
-        verify = _verification(options)
+        verify = verification(options)
         _make_plan(request, _existing(options), runner, mirror, verify)
         return _build_plan(request, runner, mirror, verify)
 
@@ -259,7 +245,7 @@ def _retry(options: argparse.Namespace) -> int:
         mirror.remove(name for name in receipts if not (out / name).exists())
         mirror.push()
         with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
-            return _build_plan(request, runner, mirror, _verification(options))
+            return _build_plan(request, runner, mirror, verification(options))
 
 
 def _print_rejected(ledger: Ledger) -> None:

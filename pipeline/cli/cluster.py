@@ -1,6 +1,7 @@
-"""Where the work of a command runs: `--cluster`, `--cluster-config`, `--scheduler`, `--workers`."""
+"""How a command works: `--cluster`, `--cluster-config`, `--scheduler`, `--workers`, and `--verify`."""
 
 import argparse
+import secrets
 from pathlib import Path
 
 from pipeline.cluster import ClusterSetting
@@ -21,6 +22,20 @@ def add_cluster(command: argparse.ArgumentParser) -> None:
         "--cluster", choices=("local", "slurm", "kubernetes"), default="local", help="where workers are started [local]"
     )
     command.add_argument("--cluster-config", type=Path, metavar="FILE", help="YAML that describes the cluster")
+
+
+def add_verify(command: argparse.ArgumentParser) -> None:
+    """Add the option that has assets compared with their checksums."""
+    command.add_argument(
+        "--verify", choices=("full",),
+        help="full: read every asset that is used whole, once a worker, and compare it with the checksum that its item "
+        "states; wrong bytes are never used [whatever arrives in its full length is taken]",
+    )  # fmt: skip
+
+
+def verification(options: argparse.Namespace) -> str:
+    """Return a name for this run where assets are to be compared with their checksums, or nothing."""
+    return secrets.token_hex(8) if options.verify == "full" else ""
 
 
 def setting_of(options: argparse.Namespace) -> ClusterSetting:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline.assemble import BuildOptions
-from pipeline.cli.cluster import add_cluster, setting_of
+from pipeline.cli.cluster import add_cluster, add_verify, setting_of, verification
 from pipeline.cluster import ClusterSetting, open_runner, worker_needs
 from pipeline.compare import compare
 from pipeline.copies import lender, open_copy
@@ -19,7 +19,7 @@ from pipeline.locks import LOCK_NAME, lock_dataset, prepare_rebuild, read_lock, 
 from pipeline.mirror import open_mirror
 from pipeline.report.preview import shown_files
 from pipeline.sources import open_source
-from pipeline.stages import finish, load_plan, shards_of
+from pipeline.stages import fallback_line, finish, load_plan, shards_of, verification_line
 
 EXIT_DIFFERENT = 1
 
@@ -37,6 +37,7 @@ def add_locks(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     again.add_argument("--out", required=True, metavar="NEW", help="new folder, or URL as s3://bucket/prefix")
     again.add_argument("--resume", action="store_true", help="go on with what was started in NEW from the same lock")
     add_cluster(again)
+    add_verify(again)
     again.set_defaults(call=_rebuild)
     text = "compare two datasets in words: recipe, plan, pixels, metadata; exit code 0 same, 1 different, 2 error"
     diff = commands.add_parser("diff", help=text, description=text)
@@ -70,9 +71,14 @@ def _rebuild(options: argparse.Namespace) -> int:
             recipe = prepare_rebuild(options.lock, root, resume=options.resume)
         mirror.push()
         source = open_source(read_provenance(root)["source"], recipe.collections)
-        built = BuildOptions(root=root.resolve(), source=source, store=mirror.store)
+        verify = verification(options)
+        if verify:
+            print(verification_line(load_plan(root), recipe), flush=True)
+        built = BuildOptions(root=root.resolve(), source=source, store=mirror.store, verify=verify)
         with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner, _bar("build") as progress:
             rebuilt, reports = rebuild(lock, built, runner, progress)
+        if left := fallback_line(reports):
+            print(left)
         decided = load_plan(root)
         mirror.fetch(shown_files(decided, shards_of(decided, recipe)))
         finish(root, decided, recipe, reports)
