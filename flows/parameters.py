@@ -14,7 +14,7 @@ from pipeline.mirror import Mirror
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.records import MODALITIES, Recipe
 from pipeline.records.recipe import SEASON_PRESETS
-from pipeline.stores import is_store
+from pipeline.stores import SCHEMES, is_store
 
 Schema = dict[str, Any]
 
@@ -117,6 +117,11 @@ Text = Annotated[str, Field(min_length=1)]
 RecipeName = Annotated[
     str, Field(pattern=rf"^({'|'.join(recipe_names())}|.+\.ya?ml)$", examples=[*recipe_names(), "my_recipe.yaml"])
 ]
+_PLAIN = r"[^:]*(:[^/][^:]*)*"
+"""A path: what has :// in it is a URL."""
+Out = Annotated[str, Field(min_length=1, pattern=rf"^(({'|'.join(SCHEMES)})://[^?@#]+|{_PLAIN})$")]
+SourceName = Annotated[str, Field(pattern=rf"^(\w+://[^/@]*(/.*)?|{_PLAIN})$")]
+"""Parameters are kept by the server and shown: neither carries credentials."""
 Verify = Literal["full"] | None
 Overrides = Annotated[dict[str, Any] | None, WithJsonSchema(OVERRIDES_SCHEMA)]
 Cluster = Annotated[str, Field(pattern=r"^(local(:\d+)?|(kubernetes|slurm):/?[^/].*|\w+://\S+)$")] | ClusterChoice

@@ -7,7 +7,17 @@ from prefect.states import Completed, Failed
 
 from flows.artifacts import one_line
 from flows.logs import prepare_logs
-from flows.parameters import Cluster, Overrides, RecipeName, Text, Verify, cluster_setting, out_place, require_reach
+from flows.parameters import (
+    Cluster,
+    Out,
+    Overrides,
+    RecipeName,
+    SourceName,
+    Verify,
+    cluster_setting,
+    out_place,
+    require_reach,
+)
 from flows.runners import open_flow_runner
 from flows.tasks import plan, prepare, price, search, survey, whole
 from pipeline.cluster import worker_needs
@@ -23,8 +33,8 @@ def plan_dataset(  # noqa: PLR0913
     recipe: RecipeName = "landslides",
     overrides: Overrides = None,
     places: str | None = None,
-    source: str | None = None,
-    out: Text,
+    source: SourceName | None = None,
+    out: Out,
     cluster: Cluster = "local",
     existing: Existing = "resume",
     verify: Verify = None,

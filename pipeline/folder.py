@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -224,8 +225,8 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _resolved(source: str) -> str:
     if "://" in source:
-        # A query may hold a token.
-        return source.partition("?")[0]
+        # A query may hold a token, and what stands before the host a password.
+        return re.sub(r"(?<=://)[^/@]+@", "", source.partition("?")[0])
     return str(Path(source).resolve()) if Path(source).exists() else source
 
 

@@ -32,7 +32,7 @@ from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSou
 from pipeline.sources.permits import LimitedSource
 from pipeline.sources.reading import together_of
 from pipeline.survey import place_batches, survey_batch, survey_batches
-from pipeline.targets import target_of
+from pipeline.targets import require_room, target_of
 
 logger = logging.getLogger(__name__)
 
@@ -283,6 +283,7 @@ def build(
     decided = _caught_up(options.root, decided, recipe)
     scenes = decided.scenes
     shards = shards_of(decided, recipe)
+    require_room(options.root, options.store, shards, recipe)
     if options.verify:
         shards = vouched(shards, scenes)
     reports = _build_shards(shards, recipe, options, runner, progress)

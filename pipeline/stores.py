@@ -25,6 +25,8 @@ RETRY_SECONDS = 60
 
 _DISK = re.compile(r"([A-Z][A-Za-z -]+) \(os error (27|28|30|122)\)")
 """A target that is a folder, and full or read-only."""
+_SECRET = re.compile(r"\?[^\s'\",)]*|(?<=//)[^\s/@]+@")
+"""Queries, where signatures are, and credentials."""
 _REFUSED = re.compile(r"status code: (40[0-7] [A-Za-z ]+)")
 
 
@@ -53,7 +55,7 @@ def open_target(target: str) -> ObjectStore:
     parts = urlsplit(target)
     if parts.scheme not in SCHEMES:
         raise RecipeError(f"target is a folder or a URL of {', '.join(SCHEMES)}, not {parts.scheme}://")
-    if parts.query or parts.username or parts.password:
+    if parts.query or parts.fragment or "@" in parts.netloc:
         raise RecipeError("target carries credentials or a query: give them in the environment, as AWS_ACCESS_KEY_ID")
     if parts.scheme == "file":
         return LocalStore(Path(parts.path), mkdir=True)
@@ -128,4 +130,4 @@ def digest_at(store: ObjectStore, name: str) -> str:
 
 def _first_line(problem: object) -> str:
     # The library appends its own source's debug text.
-    return " ".join(str(problem).partition("\n\n")[0].partition("<?xml")[0].split())
+    return _SECRET.sub("", " ".join(str(problem).partition("\n\n")[0].partition("<?xml")[0].split()))

@@ -4,16 +4,20 @@ Either way a file is there whole or not at all, and its receipt comes after it.
 """
 
 import hashlib
+import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryFile, gettempdir
 from typing import Protocol
 
+import numpy as np
 import obstore
 from obstore.exceptions import NotFoundError
 
-from pipeline.errors import LayoutError
+from pipeline.errors import LayoutError, TargetError
 from pipeline.folder import writing
 from pipeline.layouts import LAYOUTS
 from pipeline.layouts.encoding import EncodedPixels
@@ -29,8 +33,13 @@ from pipeline.receipts import (
     save_receipt,
     write_whole,
 )
-from pipeline.records import Shard, ShardReport
+from pipeline.records import Recipe, Shard, ShardReport
 from pipeline.stores import digest_at, explained, open_target
+
+LEAST_SHARE = 0.05
+"""Of the size of arrays; no real image is packed smaller."""
+
+logger = logging.getLogger(__name__)
 
 AGAIN = "the same command with --resume goes on"
 
@@ -66,6 +75,38 @@ class Target(Protocol):
 
     def forget(self, shard: Shard) -> None:
         """Remove that note: the receipt tells the rest."""
+
+
+def patch_bytes(recipe: Recipe, name: str) -> int:
+    """Return the size of one patch's arrays in a file of a modality, with one byte a pixel for its cloud mask."""
+    pixel = np.dtype(recipe.modality(name).dtype).itemsize * len(recipe.bands_of(name)) + 1
+    return recipe.timesteps_of(name) * recipe.size_of(name) ** 2 * pixel
+
+
+def require_room(root: Path, store: str, shards: Iterable[Shard], recipe: Recipe) -> None:
+    """Refuse to build where the files that are to come cannot fit, and warn where they may not.
+
+    Of a folder, all of them; before an object store, one, in this machine's folder of temporary files.
+
+    Raises
+    ------
+    TargetError
+        There is no room even for arrays that are packed to `LEAST_SHARE`.
+    """
+    arrays = (
+        patch_bytes(recipe, shard.modality) * len(shard.samples)
+        for shard in shards
+        if store or not (root / shard.path).exists()
+    )
+    needed = max(arrays, default=0) if store else sum(arrays)
+    place = Path(gettempdir()) if store else root
+    free = disk_usage(place).free
+    what = "a file on its way to the store" if store else "the files to come"
+    line = f"{place} has {free / 1e9:.2f} GB free, and {what} may take up to {needed / 1e9:.2f} GB"
+    if free < LEAST_SHARE * needed:
+        raise TargetError(f"{line}, which cannot fit: make room, or {'set TMPDIR' if store else 'name another place'}")
+    if free < needed:
+        logger.warning("%s before they are compressed", line)
 
 
 def target_of(root: Path, store: str) -> Target:

@@ -83,8 +83,9 @@ def _require_folders(options: argparse.Namespace) -> None:
     for value in vars(options).values():
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, Path) and _STORE.match(str(path)):
+                shown = re.sub(r"[^/@]+@|\?.*", "", str(path)).replace(":/", "://", 1)
                 raise RecipeError(
-                    f"{str(path).replace(':/', '://', 1)} is an object store, and this command works on folders: copy "
+                    f"{shown} is an object store, and this command works on folders: copy "
                     "the dataset to one first (aws s3 sync, rclone)"
                 )
 

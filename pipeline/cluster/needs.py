@@ -1,9 +1,8 @@
 """How much memory a worker takes, and how many files it can build at the same time."""
 
-import numpy as np
-
 from pipeline.errors import RecipeError
 from pipeline.records import Recipe
+from pipeline.targets import patch_bytes
 
 FILE_COPIES = {"chunked": 1.25, "published": 1.9}
 """Copies of a file's arrays at once while it is written: a patch is compressed when it is read, and let go of; where a
@@ -18,18 +17,13 @@ USABLE_SHARE = 0.8
 
 def worker_needs(recipe: Recipe) -> int:
     """Return the memory that building one file takes, for the recipe's largest file [bytes]."""
-    return READ_BYTES + round(FILE_COPIES[recipe.store] * max(_array_bytes(recipe, name) for name in recipe.modalities))
+    largest = max(patch_bytes(recipe, name) for name in recipe.modalities)
+    return READ_BYTES + round(FILE_COPIES[recipe.store] * recipe.samples_per_shard * largest)
 
 
 def worker_bound(recipe: Recipe) -> int:
     """Return the most memory that a worker of one thread takes while it builds the recipe's files [bytes]."""
     return PROCESS_BYTES + worker_needs(recipe)
-
-
-def _array_bytes(recipe: Recipe, name: str) -> int:
-    """Return the size of the arrays of one file, with one byte a pixel for its cloud mask."""
-    pixel = np.dtype(recipe.modality(name).dtype).itemsize * len(recipe.bands_of(name)) + 1
-    return recipe.samples_per_shard * recipe.timesteps_of(name) * recipe.size_of(name) ** 2 * pixel
 
 
 def fitting_threads(needs: int, *, memory: int, at_most: int) -> int:

@@ -50,6 +50,11 @@ def open_source(name_or_path: str, collections: Collections) -> Source:
     SourceError
         The server refuses.
     """
+    if is_url(name_or_path) and "@" in urlsplit(name_or_path).netloc:
+        raise RecipeError(
+            "--source carries a user's name or password, which references to its files would carry on into tables: "
+            "leave them out of the URL"
+        )
     if name_or_path == EARTH_ENGINE:
         return open_earth_engine(collections)
     provider = PROVIDERS.get(name_or_path) or provider_of_url(name_or_path)

@@ -4,6 +4,7 @@ A name may lead into a private network although nothing in it says so, and a ser
 catalogue names is therefore looked at where it counts: at the address that a connection was made to.
 """
 
+import logging
 import socket
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache, partial
@@ -87,6 +88,27 @@ def _lies_inside(catalogue: str) -> bool:
     return any(is_inside(str(address[0])) for *_, address in found)
 
 
+class _QueryFilter(logging.Filter):
+    """Takes signatures out of what libraries log: they name signed URLs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = public(record.getMessage()), ()
+        return True
+
+
+_QUERY_FILTER = _QueryFilter()
+_LOGGERS = (
+    "pystac_client.stac_api_io", "rasterio._base", "rasterio._env", "rasterio._err", "urllib3.connectionpool",
+    "urllib3.poolmanager", "urllib3.util.retry",
+)  # fmt: skip
+
+
+def hide_queries() -> None:
+    """Keep the queries of URLs out of what this process logs of requests."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_QUERY_FILTER)
+
+
 class Answer(Protocol):
     """What both HTTP libraries have of an answer."""
 
@@ -147,6 +169,7 @@ def open_session(source: Signer) -> requests.Session:
 
 @cache
 def _session(inside: bool) -> requests.Session:  # noqa: FBT001
+    hide_queries()
     session = requests.Session()
     adapter = (HTTPAdapter if inside else _PublicAdapter)(pool_maxsize=_CONNECTIONS)
     session.mount("https://", adapter)

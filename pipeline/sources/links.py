@@ -51,11 +51,14 @@ def require_asset(href: str, owner: str) -> str:
 
 def _known(href: str, owner: str) -> str:
     try:
-        scheme, host = urlsplit(href)[:2]
+        parts = urlsplit(href)
+        scheme, host = parts[:2]
     except ValueError as err:
         raise SourceError(f"{_named(owner)} names {_named(href)}, which is no address") from err
     if scheme in _REMOTE and not host:
         raise SourceError(f"{_named(owner)} names {_named(href)}, which is no address")
+    if scheme in _REMOTE and "@" in host:
+        raise SourceError(f"{_named(owner)} names {parts.hostname} with a user's name in front: not followed")
     # GDAL takes a path below /vsi for any other place, and XML for a raster with code in it.
     if scheme not in (*_REMOTE, *_LOCAL) or href.startswith(("/vsi", "<")) or "\0" in href:
         raise SourceError(f"{_named(owner)} names {_named(href)}, which is neither a path nor {', '.join(_REMOTE)}")

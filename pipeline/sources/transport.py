@@ -16,7 +16,7 @@ from pystac_client.stac_api_io import StacApiIO
 from requests.adapters import HTTPAdapter
 
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.sources.connections import TIMEOUT_SECONDS
+from pipeline.sources.connections import TIMEOUT_SECONDS, hide_queries
 from pipeline.sources.governor import AGAIN, AgainError, Governor, pause_of
 from pipeline.sources.links import require_document
 from pipeline.sources.permits import Limit, ProcessPermits
@@ -45,6 +45,7 @@ def open_io(home: str = "") -> StacApiIO:
 
     Redirects are followed to the same host only; where `home` is given, an API, so is every link.
     """
+    hide_queries()
     io = _OncePaged(timeout=TIMEOUT_SECONDS, max_retries=None)
     io.home = home
     io.session = _OwnHost()

@@ -4,7 +4,6 @@ One rule for resampling: pixels that lie on the patch's grid are read as they ar
 same UTM zone is sampled at the pixel centres, which is exact; everything else is warped once, straight to the patch.
 """
 
-import logging
 import math
 import re
 from collections import OrderedDict
@@ -28,7 +27,7 @@ from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
 from pipeline.sources.access import Signer, compared, is_vouched, note_failure, permits_of, public, renew
 from pipeline.sources.checking import compare_local
-from pipeline.sources.connections import settled
+from pipeline.sources.connections import hide_queries, settled
 from pipeline.sources.gdal_files import GovernedFile
 from pipeline.sources.governor import AgainError, Governor
 from pipeline.sources.ranges import NoRangesError, RemoteBytes, remote_bytes
@@ -242,23 +241,10 @@ def _usable(dataset: DatasetReader, href: str) -> DatasetReader:
     return dataset
 
 
-class _QueryFilter(logging.Filter):
-    """Takes signatures out of what rasterio logs for GDAL, and urllib3 of its own: both name signed URLs."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = public(record.getMessage()), ()
-        return True
-
-
-_QUERY_FILTER = _QueryFilter()
-_LOGGERS = ("rasterio._base", "rasterio._env", "rasterio._err", "urllib3.connectionpool", "urllib3.util.retry")
-
-
 @contextmanager
 def open_reference(source: Signer) -> Iterator[RasterReader]:
     """Yield the reference reader for one thread, under the GDAL options that remote rasters need."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_QUERY_FILTER)
+    hide_queries()
     reader = RasterReader(source)
     with rasterio.Env(**{**GDAL_OPTIONS, **source.gdal_env()}):
         try:

@@ -5,63 +5,28 @@ import os
 import shutil
 import signal
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from prefect.logging import disable_run_logger
 from support.flow_runs import digests_of
+from support.flows import parameters
 from support.object_stores import copy_of, leftovers, shards_at
 from support.orders import Order, shard_digests
 
 from flows import build_dataset as building
 from flows import plan_dataset as planning
 from flows import publish_dataset as publishing
-from flows import tasks
-from pipeline.cluster import open_runner
 from pipeline.demo import DEMO_OVERRIDES
-from pipeline.recipes import parse_overrides
 from pipeline.validate import validate
 
 pytest_plugins = ["support.fixtures", "support.bucket"]
 
-STAGES = {
-    building: ("prepare", "search", "survey", "plan", "build", "finish"),
-    planning: ("prepare", "search", "survey", "plan", "price"),
-}
 KILL_SECONDS = 240
 
 
-@pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What runs show as artifacts; the stages are called as functions, without Prefect's engine."""
-    held: list[str] = []
-
-    @contextmanager
-    def runner(setting, needs):
-        with open_runner(setting, needs=needs) as opened:
-            yield opened
-
-    for flow, names in STAGES.items():
-        for name in names:
-            monkeypatch.setattr(flow, name, getattr(tasks, name).fn)
-        monkeypatch.setattr(flow, "whole", lambda value: value)
-        monkeypatch.setattr(flow, "open_flow_runner", runner)
-    for kind in ("table", "markdown"):
-        monkeypatch.setattr(tasks, f"create_{kind}_artifact", lambda *given, **named: held.append(str((given, named))))
-    monkeypatch.setattr(tasks, "ProgressArtifact", lambda *_: lambda *_: None)
-    with disable_run_logger():
-        yield held
-
-
-def parameters(order: Order, out: str) -> dict[str, object]:
-    overrides = dict(parse_overrides(order.overrides))
-    return {"places": str(order.places), "source": str(order.catalogue), "out": out, "overrides": overrides}
-
-
 def test_a_run_plans_and_builds_at_a_store_and_leaves_nothing_here(
-    url: str, small_order: Order, small_dataset: Path, tmp_path: Path, shown: list[str]
+    url: str, small_order: Order, small_dataset: Path, tmp_path: Path, artifacts: list[str]
 ) -> None:
     given = parameters(small_order, url)
     planned = planning.plan_dataset.fn(**given)
@@ -73,19 +38,19 @@ def test_a_run_plans_and_builds_at_a_store_and_leaves_nothing_here(
     assert built.message.startswith(f"{url}: ")
     assert shard_digests(copy_of(url, tmp_path / "copy")) == shard_digests(small_dataset)
     assert validate(tmp_path / "copy") == []
-    assert os.environ["TMPDIR"] not in "\n".join(shown)
+    assert os.environ["TMPDIR"] not in "\n".join(artifacts)
     assert leftovers() == []
 
 
 def test_a_bucket_that_is_not_there_fails_the_run_with_one_line(
-    server: str, small_order: Order, shown: list[str]
+    server: str, small_order: Order, artifacts: list[str]
 ) -> None:
     state = building.build_dataset.fn(**parameters(small_order, "s3://no-such-bucket/x"))
     assert state.is_failed()
     assert state.message.startswith("s3://no-such-bucket/x does not exist or may not be used (listing: 404")
 
 
-def test_a_store_is_not_published_from(shown: list[str]) -> None:
+def test_a_store_is_not_published_from(artifacts: list[str]) -> None:
     state = publishing.publish_dataset.fn(dataset="s3://bucket/x", target="s3://bucket/y")
     assert state.is_failed()
     assert state.message.startswith("s3://bucket/x is an object store, and publishing copies from a folder")
