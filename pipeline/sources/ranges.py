@@ -17,7 +17,7 @@ from urllib3.util import Timeout
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.sources.access import Signer, compared, note_failure, permits_of, public, renew
 from pipeline.sources.checking import WRONG_BYTES, Compared
-from pipeline.sources.connections import InsideError, follow, inside_error, make_public, may_reach_inside
+from pipeline.sources.reaching import InsideError, follow, inside_error, make_public, may_reach_inside
 from pipeline.sources.governor import AGAIN, REFUSED, AgainError, Governor, pause_of
 
 CONNECTIONS = 32

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import RecipeError, SourceError, TransientSourceError
 from pipeline.records import Scene
 from pipeline.sources.access import UNKNOWN
-from pipeline.sources.connections import TIMEOUT_SECONDS
+from pipeline.sources.reaching import TIMEOUT_SECONDS
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.items import scenes_from_items
 from pipeline.sources.permits import Limit, Permits, ProcessPermits

@@ -27,7 +27,7 @@ from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
 from pipeline.sources.access import Signer, compared, is_vouched, note_failure, permits_of, public, renew
 from pipeline.sources.checking import compare_local
-from pipeline.sources.connections import hide_queries, settled
+from pipeline.sources.reaching import hide_queries, settled
 from pipeline.sources.gdal_files import GovernedFile
 from pipeline.sources.governor import AgainError, Governor
 from pipeline.sources.ranges import NoRangesError, RemoteBytes, remote_bytes

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from pipeline.errors import TransientSourceError
-from pipeline.sources import connections
+from pipeline.sources import reaching
 from pipeline.sources import identity as module
 from pipeline.sources.identity import AssetIdentity, difference, identify
 

@@ -17,8 +17,8 @@ from affine import Affine
 from pipeline.errors import PipelineError, SourceError, TransientSourceError
 from pipeline.records import PatchGrid
 from pipeline.records.recipe import Collections
-from pipeline.sources import connections, open_source, ranges
-from pipeline.sources.connections import settled
+from pipeline.sources import reaching, open_source, ranges
+from pipeline.sources.reaching import settled
 from pipeline.sources.identity import identify
 from pipeline.sources.ranges import RemoteBytes
 from pipeline.sources.signing import TokenSignature, forget_tokens
