@@ -3,24 +3,19 @@
 import os
 import re
 import threading
-import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from http import HTTPStatus
+from http.client import HTTPMessage
 from typing import Any, Protocol
 from urllib.request import getproxies
-
-import urllib3
-from urllib3.util import Timeout
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.sources.access import Signer, compared, note_failure, permits_of, public, renew
 from pipeline.sources.checking import WRONG_BYTES, Compared
+from pipeline.sources.connections import CONNECTIONS, Answer, Connections, Patience
 from pipeline.sources.governor import AGAIN, REFUSED, AgainError, Governor, pause_of
-
-CONNECTIONS = 32
-"""Requests of one process at the same time."""
 
 IN_FLIGHT = 16 << 20
 """Bytes that one reader has asked for and not yet used."""
@@ -30,9 +25,11 @@ SILENT_SECONDS = 30.0
 LONGEST_SECONDS = 60.0
 """Longest time that one answer may take: a server that trickles is asked again."""
 
-_CHUNK = 256 << 10
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+
+_CONNECTIONS = Connections()
+"""Those of this process."""
 
 
 class NoRangesError(Exception):
@@ -95,7 +92,7 @@ class RemoteBytes:
             first_wait=float(options["GDAL_HTTP_RETRY_DELAY"]),
             note=self._note,
         )
-        self._timeout = Timeout(connect=float(options["GDAL_HTTP_CONNECTTIMEOUT"]), read=SILENT_SECONDS)
+        self._patience = Patience(float(options["GDAL_HTTP_CONNECTTIMEOUT"]), SILENT_SECONDS, LONGEST_SECONDS)
         self._version = version
         self._size: int | None = None
         self._lock = threading.Lock()
@@ -166,24 +163,13 @@ class RemoteBytes:
             raise AgainError("an answer was cut short")
         return body
 
-    def _get(self, url: str, first: int, count: int) -> tuple[int, Mapping[str, str], bytes]:
+    def _get(self, url: str, first: int, count: int) -> Answer:
         headers = {"Range": f"bytes={first}-{first + count - 1}", "Accept-Encoding": "identity"}
         if self._version:
             headers["If-Match"] = self._version
-        end = time.monotonic() + LONGEST_SECONDS
-        try:
-            response = _connections().request(
-                "GET", url, headers=headers, retries=False, timeout=self._timeout, preload_content=False
-            )
-            # A whole file, sent because the server knows no ranges, is not waited for.
-            is_wanted = response.status == HTTPStatus.PARTIAL_CONTENT
-            body = _body(response, end) if is_wanted else b""
-        except urllib3.exceptions.HTTPError as err:
-            # The error itself names the signed URL.
-            raise AgainError(type(getattr(err, "reason", None) or err).__name__) from None
-        return response.status, response.headers, body
+        return _CONNECTIONS.get_part(url, headers, count, self._patience)
 
-    def _refusal(self, status: int, headers: Mapping[str, str]) -> Exception:
+    def _refusal(self, status: int, headers: HTTPMessage) -> Exception:
         if status in _GONE:
             self._note(f"HTTP {status}")
             return SourceError(f"{self.name} cannot be read: HTTP response code: {status}")
@@ -198,7 +184,7 @@ class RemoteBytes:
         self._note(problem)
         return self._trouble(problem)
 
-    def _keep_version(self, headers: Mapping[str, str], size: int | None) -> None:
+    def _keep_version(self, headers: HTTPMessage, size: int | None) -> None:
         # A weak tag, W/"…", cannot stand in If-Match (RFC 9110, section 13.1.1).
         tag = headers.get("ETag", "")
         version = tag if tag.startswith('"') else ""
@@ -226,23 +212,6 @@ def _is_whole(body: bytes, first: int, count: int, extent: "re.Match[str] | None
     return int(extent[1]) == first and len(body) == expected
 
 
-def _body(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
-    parts: list[bytes] = []
-    try:
-        while part := response.read1(_CHUNK):
-            parts.append(part)
-            if time.monotonic() > end:
-                break
-    except BaseException:
-        response.close()
-        raise
-    if part:
-        response.close()
-        raise AgainError(f"an answer was not there after {LONGEST_SECONDS:.0f} s")
-    response.release_conn()
-    return b"".join(parts)
-
-
 def remote_bytes(
     source: Signer, href: str, options: Mapping[str, Any], known: Collection[str], *, version: str = ""
 ) -> RemoteBytes | None:
@@ -260,12 +229,6 @@ def remote_bytes(
 def _is_direct() -> bool:
     """Tell whether servers are reached without a proxy."""
     return not {"http", "https", "all"} & set(getproxies())
-
-
-@cache
-def _connections() -> urllib3.PoolManager:
-    # Threads of other readers ask, too: they are not made to wait for a connection of their own.
-    return urllib3.PoolManager(num_pools=16, maxsize=CONNECTIONS)
 
 
 @cache
