@@ -77,7 +77,7 @@ class Connections:
         connection = self._take(server) or _connected(server, patience)
         is_reusable = False
         try:
-            connection.request("GET", target, headers=dict(headers))
+            connection.request("GET", target, headers={"User-Agent": "sen12-pipeline", **headers})
             with connection.getresponse() as response:
                 # A whole file, sent because the server knows no ranges, is not waited for.
                 is_part = response.status == HTTPStatus.PARTIAL_CONTENT
