@@ -1,4 +1,4 @@
-"""Our reader against the alternatives, as ratios within interleaved rounds: `./run bench`, `./run bench --quick`.
+"""Our reader against the alternatives, as ratios within interleaved rounds: `./run bench reading`.
 
 Above 1 we are faster, or need fewer requests. The files are generated at the first run (1.7 GB; small with --quick) and
 kept in --folder. Processor time is that of the reading process; the server that stands for a distant store has its own.
@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from benchmarks.ratios import Row
@@ -30,23 +31,23 @@ MEASURES: dict[str, Callable[[Cost], float]] = {
 
 
 def cases(folder: Path) -> list[Case]:
-    """Return all comparisons, on scenes of the size of Sentinel-2's."""
-    by_tile = {tile: Collection(folder=folder, side=10980, tile=tile, dates=4) for tile in (512, 1024)}
+    """Return all comparisons, on scenes of the size of Sentinel-2's; those without a goal in fewer rounds."""
     found = []
-    for tile, scenes in by_tile.items():
+    for tile in (512, 1024):
+        scenes = Collection(folder=folder, side=10980, tile=tile, dates=4)
+        remote = partial(Case, name=f"HTTP 50 ms, {tile}", collection=scenes, first_byte=50)
         found += [
             Case(name=f"disk, {tile}", collection=scenes, theirs=ODC, places=8, theirs_places=4),
+            remote(theirs=ODC, places=8, theirs_places=2),
             *(
-                Case(
-                    name=f"HTTP {ms} ms, {tile}", collection=scenes, theirs=ODC, places=8, first_byte=ms,
-                    theirs_places=2,
-                )
-                for ms in (20, 50, 100)
+                remote(name=f"HTTP {ms} ms, {tile}", first_byte=ms, theirs=ODC, places=8, theirs_places=2, rounds=3)
+                for ms in (20, 100)
             ),
-            Case(name=f"HTTP 50 ms, {tile}", collection=scenes, theirs=ONE, places=16, first_byte=50),
-            Case(name=f"HTTP 50 ms, {tile}", collection=scenes, theirs=SHARED, places=64, first_byte=50),
-            Case(name=f"HTTP 50 ms, {tile}", collection=scenes, theirs=FILES, places=64, first_byte=50),
-        ]  # fmt: skip
+            remote(theirs=ONE, places=16),
+            remote(theirs=SHARED, places=64),
+        ]
+        if tile == 512:
+            found.append(remote(theirs=FILES, places=64, rounds=2))
     return found
 
 
@@ -60,13 +61,13 @@ def quick_cases(folder: Path) -> list[Case]:
     ]
 
 
-def compare(chosen: list[Case], folder: Path, *, rounds: int, size: int) -> Iterator[Row]:
+def compare(chosen: list[Case], folder: Path, *, rounds: int | None, size: int) -> Iterator[Row]:
     """Measure the cases one after another."""
     for scenes in dict.fromkeys(case.collection for case in chosen):
         scenes.make()
     with serving(folder) as server:
         for case in chosen:
-            costs = list(measure_rounds(case, server, rounds, size))
+            costs = list(measure_rounds(case, server, rounds or case.rounds, size))
             yield from rows_of(case, costs, size)
 
 
@@ -94,10 +95,10 @@ def print_row(row: Row) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="./run bench reading", description=__doc__.split("\n", 1)[0])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sen12-pipeline" / "benchmark"
     parser.add_argument("--quick", action="store_true", help="small files, two rounds: shows that it runs")
-    parser.add_argument("--rounds", type=int, help="rounds of each comparison (5)")
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison (5; 2 or 3 of those without a goal)")
     parser.add_argument("--only", default="", help="compare only where the name contains this")
     parser.add_argument("--folder", type=Path, default=cache, help=f"where the files are kept ({cache})")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -109,7 +110,7 @@ def main() -> None:
     chosen = [case for case in chosen if arguments.only in f"{case.name} px: {case.theirs}"]
     if not chosen:
         sys.exit(f"run bench: no comparison's name contains {arguments.only!r}")
-    rounds = arguments.rounds or (2 if arguments.quick else 5)
+    rounds = arguments.rounds or (2 if arguments.quick else None)
     rows = []
     for row in compare(chosen, folder, rounds=rounds, size=96 if arguments.quick else 264):
         print_row(row)

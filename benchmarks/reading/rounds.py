@@ -38,6 +38,7 @@ class Case:
     """Milliseconds until an answer begins; None for files on disk."""
     theirs_places: int | None = None
     """Places that the other reader reads of these, where each costs it the same; all by default."""
+    rounds: int = 5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,7 @@ from isal import isal_zlib
 
 from pipeline.layouts.encoding import CODECS
 from pipeline.simulate.load import Load
-
-CONNECTIONS = 32
-"""Requests of one process at the same time."""
+from pipeline.sources.connections import CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

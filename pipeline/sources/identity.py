@@ -16,8 +16,8 @@ from obstore.store import ObjectStore, S3Store
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.sources.access import Signer, permits_of
-from pipeline.sources.reaching import InsideError, follow_session, inside_error, open_session
 from pipeline.sources.governor import AGAIN, AgainError, Governor, pause_of
+from pipeline.sources.reaching import InsideError, follow_session, inside_error, open_session
 from pipeline.sources.transport import is_url, public_text
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import os
 import re
 import threading
-import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
@@ -11,17 +10,12 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.request import getproxies
 
-import urllib3
-from urllib3.util import Timeout
-
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.sources.access import Signer, compared, note_failure, permits_of, public, renew
 from pipeline.sources.checking import WRONG_BYTES, Compared
-from pipeline.sources.reaching import InsideError, follow, inside_error, make_public, may_reach_inside
+from pipeline.sources.connections import CONNECTIONS, Answer, Connections, Patience
 from pipeline.sources.governor import AGAIN, REFUSED, AgainError, Governor, pause_of
-
-CONNECTIONS = 32
-"""Requests of one process at the same time."""
+from pipeline.sources.reaching import InsideError, checked, follow, inside_error, may_reach_inside
 
 IN_FLIGHT = 16 << 20
 """Bytes that one reader has asked for and not yet used."""
@@ -31,7 +25,6 @@ SILENT_SECONDS = 30.0
 LONGEST_SECONDS = 60.0
 """Longest time that one answer may take: a server that trickles is asked again."""
 
-_CHUNK = 256 << 10
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
@@ -96,7 +89,7 @@ class RemoteBytes:
             first_wait=float(options["GDAL_HTTP_RETRY_DELAY"]),
             note=self._note,
         )
-        self._timeout = Timeout(connect=float(options["GDAL_HTTP_CONNECTTIMEOUT"]), read=SILENT_SECONDS)
+        self._patience = Patience(float(options["GDAL_HTTP_CONNECTTIMEOUT"]), SILENT_SECONDS, LONGEST_SECONDS)
         self._version = version
         self._size: int | None = None
         self._lock = threading.Lock()
@@ -167,30 +160,20 @@ class RemoteBytes:
             raise AgainError("an answer was cut short")
         return body
 
-    def _get(self, url: str, first: int, count: int) -> tuple[int, Mapping[str, str], bytes]:
+    def _get(self, url: str, first: int, count: int) -> Answer:
         headers = {"Range": f"bytes={first}-{first + count - 1}", "Accept-Encoding": "identity"}
         if self._version:
             headers["If-Match"] = self._version
-        end = time.monotonic() + LONGEST_SECONDS
-        pools = _connections(may_reach_inside(self._source))
+        connections = _connections(may_reach_inside(self._source))
 
-        def ask(at: str) -> tuple[int, urllib3.BaseHTTPResponse]:
-            answer = pools.request(
-                "GET", at, headers=headers, retries=False, timeout=self._timeout, preload_content=False, redirect=False
-            )
+        def ask(at: str) -> tuple[int, Answer]:
+            answer = connections.get_part(at, headers, count, self._patience)
             return answer.status, answer
 
         try:
-            _, _, response = follow(ask, self._href, url, self._source)
-            # A whole file, sent because the server knows no ranges, is not waited for.
-            is_wanted = response.status == HTTPStatus.PARTIAL_CONTENT
-            body = _body(response, end) if is_wanted else b""
+            return follow(ask, self._href, url, self._source)[2]
         except InsideError as err:
             raise inside_error(self._href, err) from None
-        except urllib3.exceptions.HTTPError as err:
-            # The error itself names the signed URL.
-            raise AgainError(type(getattr(err, "reason", None) or err).__name__) from None
-        return response.status, response.headers, body
 
     def _refusal(self, status: int, headers: Mapping[str, str]) -> Exception:
         if status in _GONE:
@@ -235,23 +218,6 @@ def _is_whole(body: bytes, first: int, count: int, extent: "re.Match[str] | None
     return int(extent[1]) == first and len(body) == expected
 
 
-def _body(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
-    parts: list[bytes] = []
-    try:
-        while part := response.read1(_CHUNK):
-            parts.append(part)
-            if time.monotonic() > end:
-                break
-    except BaseException:
-        response.close()
-        raise
-    if part:
-        response.close()
-        raise AgainError(f"an answer was not there after {LONGEST_SECONDS:.0f} s")
-    response.release_conn()
-    return b"".join(parts)
-
-
 def remote_bytes(
     source: Signer, href: str, options: Mapping[str, Any], known: Collection[str], *, version: str = ""
 ) -> RemoteBytes | None:
@@ -272,12 +238,9 @@ def _is_direct() -> bool:
 
 
 @cache
-def _connections(inside: bool) -> urllib3.PoolManager:  # noqa: FBT001
-    # Threads of other readers ask, too: they are not made to wait for a connection of their own.
-    pools = urllib3.PoolManager(num_pools=16, maxsize=CONNECTIONS)
-    if not inside:
-        make_public(pools)
-    return pools
+def _connections(inside: bool) -> Connections:  # noqa: FBT001
+    """Return those of this process; where they may not lead inside a private network, each is looked at."""
+    return Connections(accept=None if inside else checked)
 
 
 @cache

@@ -32,7 +32,8 @@ class InsideError(HTTPError):
     """A public catalogue's file lies at an address inside a private network."""
 
 
-def _checked(connected: socket.socket) -> socket.socket:
+def checked(connected: socket.socket) -> socket.socket:
+    """Return a connection to a public address; any other is closed, with InsideError."""
     address = str(connected.getpeername()[0])
     if is_inside(address):
         connected.close()
@@ -42,12 +43,12 @@ def _checked(connected: socket.socket) -> socket.socket:
 
 class _PublicHTTPConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _checked(super()._new_conn())
+        return checked(super()._new_conn())
 
 
 class _PublicHTTPSConnection(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _checked(super()._new_conn())
+        return checked(super()._new_conn())
 
 
 class _PublicHTTPPool(HTTPConnectionPool):

@@ -19,10 +19,10 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import RecipeError, SourceError, TransientSourceError
 from pipeline.records import Scene
 from pipeline.sources.access import UNKNOWN
-from pipeline.sources.reaching import TIMEOUT_SECONDS
 from pipeline.sources.contract import Query, Source
 from pipeline.sources.items import scenes_from_items
 from pipeline.sources.permits import Limit, Permits, ProcessPermits
+from pipeline.sources.reaching import TIMEOUT_SECONDS
 from pipeline.sources.signing import Signature
 from pipeline.sources.stac_item import self_link
 from pipeline.sources.transport import is_url, missing_collection, open_io, public_text, source_error

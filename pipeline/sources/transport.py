@@ -16,10 +16,10 @@ from pystac_client.stac_api_io import StacApiIO
 from requests.adapters import HTTPAdapter
 
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.sources.reaching import TIMEOUT_SECONDS, hide_queries
 from pipeline.sources.governor import AGAIN, AgainError, Governor, pause_of
 from pipeline.sources.links import require_document
 from pipeline.sources.permits import Limit, ProcessPermits
+from pipeline.sources.reaching import TIMEOUT_SECONDS, hide_queries
 
 _ATTEMPTS = 8
 _CONNECTION_ATTEMPTS = 3

@@ -27,10 +27,10 @@ from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import PatchGrid, Resampling
 from pipeline.sources.access import Signer, compared, is_vouched, note_failure, permits_of, public, renew
 from pipeline.sources.checking import compare_local
-from pipeline.sources.reaching import hide_queries, settled
 from pipeline.sources.gdal_files import GovernedFile
 from pipeline.sources.governor import AgainError, Governor
 from pipeline.sources.ranges import NoRangesError, RemoteBytes, remote_bytes
+from pipeline.sources.reaching import hide_queries, settled
 
 GDAL_OPTIONS: Mapping[str, Any] = {
     # Without this GDAL probes a dozen sidecar files for every remote open.

@@ -9,8 +9,8 @@ from threading import Thread
 import pytest
 
 from pipeline.errors import TransientSourceError
-from pipeline.sources import reaching
 from pipeline.sources import identity as module
+from pipeline.sources import reaching
 from pipeline.sources.identity import AssetIdentity, difference, identify
 
 SIGNATURE = "a-very-secret-signature"
@@ -78,10 +78,10 @@ def server(monkeypatch) -> Iterator[tuple[str, list[str]]]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "_FIRST_WAIT_SECONDS", 0.0)
-    connections._session.cache_clear()
+    reaching._session.cache_clear()
     with serving() as served:
         yield served
-    connections._session.cache_clear()
+    reaching._session.cache_clear()
 
 
 @pytest.mark.parametrize(

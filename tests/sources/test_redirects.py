@@ -17,10 +17,10 @@ from affine import Affine
 from pipeline.errors import PipelineError, SourceError, TransientSourceError
 from pipeline.records import PatchGrid
 from pipeline.records.recipe import Collections
-from pipeline.sources import reaching, open_source, ranges
-from pipeline.sources.reaching import settled
+from pipeline.sources import open_source, ranges, reaching
 from pipeline.sources.identity import identify
 from pipeline.sources.ranges import RemoteBytes
+from pipeline.sources.reaching import settled
 from pipeline.sources.signing import TokenSignature, forget_tokens
 from pipeline.sources.stac import open_client
 from pipeline.sources.transport import open_io, read_document
@@ -295,8 +295,8 @@ def test_the_key_for_tokens_is_not_sent_on(first: Served, second: Served, monkey
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    for kept in (connections._session, connections._lies_inside, ranges._connections):
+    for kept in (reaching._session, reaching._lies_inside, ranges._connections):
         kept.cache_clear()
     yield
-    for kept in (connections._session, connections._lies_inside, ranges._connections):
+    for kept in (reaching._session, reaching._lies_inside, ranges._connections):
         kept.cache_clear()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.sources.cog.header import TiledImage
 from pipeline.sources.cog.tiles import DamagedTileError, Tile, TileCache, copy_tile, packed_bytes
-from pipeline.sources.cog.windows import TileWindow
+from pipeline.sources.cog.windows import Span, TileWindow
 from pipeline.sources.ranges import Bytes, NoRangesError
 
 LARGEST_GAP = 256 << 10
@@ -41,15 +41,26 @@ class Block:
         self.awaited = set(self.window.tiles(self.image))
 
 
+class _Share(NamedTuple):
+    """What a block takes from a tile."""
+
+    block: Block
+    rows: Span
+    """Of the tile, as its columns."""
+    columns: Span
+    target: NDArray[Any]
+    """Their place in the block."""
+
+
 @dataclass(slots=True, eq=False)
 class _TileRead:
-    """A tile and the blocks that take pixels from it."""
+    """A tile and what the blocks take from it."""
 
     href: str
     image: TiledImage
     number: int
     tile: Tile
-    blocks: list[Block]
+    shares: list[_Share] = field(default_factory=list)
 
     @property
     def origin(self) -> int:
@@ -69,11 +80,15 @@ class _TileRead:
     @property
     def last_row(self) -> int:
         """Row of the tile before which all blocks end."""
-        return max(block.window.part(self.number, self.image, block.values)[0][1] for block in self.blocks)
+        return max(share.rows[1] for share in self.shares)
+
+    def serve(self, block: Block) -> None:
+        """Take note that `block` needs the tile."""
+        self.shares.append(_Share(block, *block.window.part(self.number, self.image, block.values)))
 
     def fail(self, problem: Exception) -> None:
-        for block in self.blocks:
-            block.problem = block.problem or problem
+        for share in self.shares:
+            share.block.problem = share.block.problem or problem
 
     def unpack(self) -> bool:
         """Copy to each block what it takes from the tile; return False while more of the tile has to come."""
@@ -81,8 +96,7 @@ class _TileRead:
             # All rows at once: to go on unpacking for a few more costs more.
             if not self.tile.has_rows(self.last_row) and not self.is_whole:
                 return False
-            for block in self.blocks:
-                rows, columns, target = block.window.part(self.number, self.image, block.values)
+            for block, rows, columns, target in self.shares:
                 copy_tile(self.tile, rows=rows, columns=columns, target=target)
                 block.awaited.discard(self.number)
         except DamagedTileError as err:
@@ -92,10 +106,9 @@ class _TileRead:
     def fill(self) -> None:
         """Give each block what stands for a tile that the file leaves out: no data, or zeros where it names none."""
         nodata = self.image.nodata
-        for block in self.blocks:
-            target = block.window.part(self.number, self.image, block.values)[2]
-            target[...] = 0 if nodata is None else np.array(nodata).astype(self.image.native)
-            block.awaited.discard(self.number)
+        for share in self.shares:
+            share.target[...] = 0 if nodata is None else np.array(nodata).astype(self.image.native)
+            share.block.awaited.discard(self.number)
 
 
 class _Piece(NamedTuple):
@@ -176,8 +189,8 @@ def _tile_reads(blocks: Sequence[Block], tiles: TileCache) -> Iterator[_TileRead
         for number in block.awaited:
             if number not in of_file:
                 tile = tiles.get((block.href, number)) or Tile(block.image)
-                of_file[number] = _TileRead(block.href, block.image, number, tile, [])
-            of_file[number].blocks.append(block)
+                of_file[number] = _TileRead(block.href, block.image, number, tile)
+            of_file[number].serve(block)
     for of_file in reads.values():
         yield from sorted(of_file.values(), key=lambda read: read.origin)
 

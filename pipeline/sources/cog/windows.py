@@ -57,7 +57,8 @@ class TileWindow:
         if block.shape == part.shape:
             part[...] = block
         else:
-            part[...] = block.take(self.rows - self.rows[0], axis=0).take(self.columns - self.columns[0], axis=1)
+            # Columns first: what is then repeated are whole rows.
+            part[...] = block.take(self.columns - self.columns[0], axis=1).take(self.rows - self.rows[0], axis=0)
 
 
 def window_of(image: TiledImage, grid: PatchGrid, resampling: Resampling) -> TileWindow | None:
