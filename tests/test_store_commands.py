@@ -7,6 +7,8 @@ import obstore
 import pytest
 from support.object_stores import copy_of, error, leftovers, put_folder, receipt_of, shards_at
 from support.orders import Order, shard_digests
+from support.small_datasets import make_site
+from support.split_lists import write_lists
 
 from pipeline import copies
 from pipeline.cli import main
@@ -140,4 +142,19 @@ def test_retry_builds_at_the_store_what_was_of_no_use(
     assert main(["retry", url, "--reason", "unreadable"]) == 0
     assert "were unreadable are read again" in capsys.readouterr().out
     assert main(["validate", url]) == 0
+    assert leftovers() == []
+
+
+def test_an_export_of_a_store_is_that_of_its_folder(url: str, tmp_path: Path) -> None:
+    root = make_site(4, length=15).write(tmp_path / "site")
+    write_lists(root, "blocks", {"train": ["site_100", "site_101"], "val": ["site_102"], "test": ["site_103"]})
+    put_folder(root, url)
+    for place, out in ((str(root), "of_folder"), (url, "of_store")):
+        assert main(["export", place, "--layout", "sen12landslides", "--out", str(tmp_path / out)]) == 0
+    made, expected = (
+        {file.relative_to(tmp_path / out): file.read_bytes() for file in (tmp_path / out).rglob("*.nc")}
+        for out in ("of_store", "of_folder")
+    )
+    assert made
+    assert made == expected
     assert leftovers() == []
