@@ -179,13 +179,32 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def _body(response: http.client.HTTPResponse, most: int, end: float) -> bytes:
+    """Read the first `most` bytes of an answer, all that have come with each call."""
+    if response.length is None:
+        return _body_in_chunks(response, most, end)
+    body, at = bytearray(min(most, response.length)), 0
+    with memoryview(body) as view:
+        while at < len(body):
+            # The response's own method waits until all have come, however slowly.
+            count = response.fp.readinto1(view[at:])
+            if not count:
+                raise http.client.IncompleteRead(b"", response.length - at)
+            at += count
+            _require_time(end)
+    response.length -= at
+    return bytes(body)
+
+
+def _body_in_chunks(response: http.client.HTTPResponse, most: int, end: float) -> bytes:
     parts: list[bytes] = []
     rest = most
     while rest and (part := response.read1(min(rest, _CHUNK))):
         parts.append(part)
         rest -= len(part)
-        if time.monotonic() > end:
-            raise _TooSlowError
-    if rest and response.length:
-        raise http.client.IncompleteRead(b"", response.length)
+        _require_time(end)
     return b"".join(parts)
+
+
+def _require_time(end: float) -> None:
+    if time.monotonic() > end:
+        raise _TooSlowError
