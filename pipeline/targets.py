@@ -3,7 +3,6 @@
 Either way a file is there whole or not at all, and its receipt comes after it.
 """
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,10 +141,8 @@ class StoreTarget:
         """
         with TemporaryFile(prefix="sen12-") as raw:
             with writing(Path(gettempdir())):
-                LAYOUTS[layout].dump(raw, labels, pixels)
+                sha256 = LAYOUTS[layout].dump(raw, labels, pixels)
                 size = raw.tell()
-            raw.seek(0)
-            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
             raw.seek(0)
             with explained(self.url, what=shard.path, again=AGAIN):
                 put = obstore.put(open_target(self.url), shard.path, raw, use_multipart=False)
