@@ -45,7 +45,11 @@ class _File:
         left, bottom, right, top = self._bounds(grid)
         column, last_column = int((left - tie[3]) / scale[0] + 0.01), int((right - tie[3]) / scale[0] - 0.01)
         row, last_row = int((tie[4] - top) / scale[1] + 0.01), int((tie[4] - bottom) / scale[1] - 0.01)
-        across, width, height = -(-self.page.imagewidth // self.page.tilewidth), self.page.tilewidth, self.page.tilelength
+        across, width, height = (
+            -(-self.page.imagewidth // self.page.tilewidth),
+            self.page.tilewidth,
+            self.page.tilelength,
+        )
         for down in range(row // height, last_row // height + 1):
             rows = min(last_row - down * height + 1, height)
             for along in range(column // width, last_column // width + 1):

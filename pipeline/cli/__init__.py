@@ -21,7 +21,7 @@ from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
 from pipeline.cli.lock import add_locks
 from pipeline.cli.publish import add_publish
-from pipeline.cli.simulation import add_simulation, simulated_lines
+from pipeline.cli.simulation import add_simulation, packing_line, simulated_lines
 from pipeline.cli.status import add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import LocalRunner, Runner, open_runner, worker_bound, worker_needs
@@ -168,6 +168,8 @@ def _plan(options: argparse.Namespace) -> int:
         if options.simulate:
             for line in simulated_lines(decided, request.recipe, connect(request), options):
                 _say(line)
+        elif request.recipe.packing == "shuffled":
+            _say(packing_line(decided, request.recipe, connect(request), options))
         print(f"plan: {mirror.name}/plan.parquet; build it with the same command, `build` and --resume")
     return 0
 
