@@ -48,7 +48,7 @@ def build_dataset(  # noqa: PLR0913
         setting = cluster_setting(cluster)
         request = prepare(recipe, overrides or {}, places, source, out_folder(out))
         found = None if check_folder(request, existing) else search(request)
-        with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
+        with open_flow_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:
             if found is not None:
                 placed, scores = survey(request, whole(found), whole(runner))
                 plan(request, whole(placed), whole(scores), whole(runner))

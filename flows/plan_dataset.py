@@ -47,7 +47,7 @@ def plan_dataset(  # noqa: PLR0913
         request = prepare(recipe, overrides or {}, places, source, out_folder(out))
         if not check_folder(request, existing):
             found = search(request)
-            with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
+            with open_flow_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:
                 placed, scores = survey(request, whole(found), whole(runner))
                 plan(request, whole(placed), whole(scores), whole(runner))
         line = price(request)

@@ -41,6 +41,7 @@ from pipeline.targets import Target, target_of
 logger = logging.getLogger(__name__)
 
 CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
+READ_THREADS = 8
 READ_TOGETHER = 32
 """Patches that are announced together. Of files they are in memory before they are put together: some 30 MB of twelve
 bands at 264 px of one scene."""
@@ -55,7 +56,7 @@ class BuildOptions:
     source: Signer
     store: str = ""
     """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
-    threads: int = 8
+    threads: int = READ_THREADS
     """Scenes, or patches where the source reads dates together, that are read at the same time."""
     verify: str = ""
     """Name of a run in which every asset is compared with its checksum, once a process; empty: nothing is."""

@@ -154,11 +154,11 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
         if not take.any():
             continue
         classes[take] = found[take]
-        for image, href, read in zip(values, asset.hrefs, bands, strict=True):
+        for index, (href, read) in enumerate(zip(asset.hrefs, bands, strict=True)):
             if is_class:
-                image[take] = read[take]
+                values[index][take] = read[take]
             else:
-                harmonise_inplace(image, read, take, href=href, offset=asset.offset)
+                harmonise_inplace(values[index], read, take, href=href, offset=asset.offset)
     return _finished(patches, values, cloud_mask_from_scl(classes))
 
 
@@ -212,7 +212,9 @@ def _float_mosaic(
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
     for number, asset in enumerate(patches.reader.joined(assets)):
-        open_pixels = np.isnan(mosaic).all(axis=0) if number else np.ones(mosaic.shape[1:], np.bool_)
+        open_pixels = np.ones(mosaic.shape[1:], np.bool_)
+        if number:
+            open_pixels &= np.isnan(mosaic).all(axis=0)
         if not open_pixels.any():
             break
         for band, read in zip(mosaic, patches.reader.read_measured_bands(patches.wanted(asset), grid), strict=True):

@@ -161,7 +161,7 @@ def _existing(options: argparse.Namespace) -> Existing:
 
 def _plan(options: argparse.Namespace) -> int:
     with _opened_request(options) as (request, mirror):
-        with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
+        with open_runner(setting_of(options), needs=worker_needs(request.recipe, request.source)) as runner:
             _make_plan(request, _existing(options), runner, mirror, _verification(options))
         decided = load_plan(request.out)
         _print_rejected(rejected_rows(decided))
@@ -177,7 +177,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     with (
         _opened_request(options) as (request, mirror),
-        open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner,
+        open_runner(setting_of(options), needs=worker_needs(request.recipe, request.source)) as runner,
     ):
         verify = _verification(options)
         _make_plan(request, _existing(options), runner, mirror, verify)
@@ -198,7 +198,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
         make_plan(request, found, scores, LocalRunner() if mirror.store else runner)
         mirror.push()
     decided = load_plan(request.out)
-    _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe))
+    _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe, request.source))
     _print_forecast(forecast_of(decided, request.recipe, connect(request)))
 
 
@@ -255,7 +255,7 @@ def _retry(options: argparse.Namespace) -> int:
     source = options.source or provenance["source"]
     request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
     print(forget(out, options.reason, options.sample))
-    with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
+    with open_runner(setting_of(options), needs=worker_needs(recipe, source)) as runner:
         return _build_plan(request, runner, Mirror(folder=out), _verification(options))
 
 
@@ -276,7 +276,7 @@ def _demo(options: argparse.Namespace) -> int:
     _say("archive: generated, not observed")
     request = demo_request(options.out)
     out = request.out
-    with open_runner(setting, needs=worker_needs(request.recipe)) as runner:
+    with open_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:
         mirror = Mirror(folder=out)
         _make_plan(request, "overwrite", runner, mirror)
         code = _build_plan(request, runner, mirror)

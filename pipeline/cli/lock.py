@@ -68,9 +68,11 @@ def _rebuild(options: argparse.Namespace) -> int:
         with writing(root):
             recipe = prepare_rebuild(options.lock, root, resume=options.resume)
         mirror.push()
-        source = open_source(read_provenance(root)["source"], recipe.collections)
+        name = read_provenance(root)["source"]
+        source = open_source(name, recipe.collections)
         built = BuildOptions(root=root.resolve(), source=source, store=mirror.store)
-        with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner, _bar("build") as progress:
+        needs = worker_needs(recipe, name)
+        with open_runner(setting_of(options), needs=needs) as runner, _bar("build") as progress:
             rebuilt, reports = rebuild(lock, built, runner, progress)
         decided = load_plan(root)
         mirror.fetch(shown_files(decided, shards_of(decided, recipe)))
