@@ -64,7 +64,7 @@ def build_dataset(  # noqa: PLR0913
         with open_mirror(out_place(out)) as mirror:
             request = prepare(recipe, overrides or {}, places, source, whole(mirror))
             found = None if check_folder(request, existing) else search(request)
-            with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
+            with open_flow_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:
                 if found is not None:
                     placed, scores = survey(request, whole(found), whole(runner), verify)
                     plan(request, whole(placed), whole(scores), whole(runner), whole(mirror))

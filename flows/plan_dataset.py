@@ -63,7 +63,7 @@ def plan_dataset(  # noqa: PLR0913
             request = prepare(recipe, overrides or {}, places, source, whole(mirror))
             if not check_folder(request, existing):
                 found = search(request)
-                with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:
+                with open_flow_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:
                     placed, scores = survey(request, whole(found), whole(runner), verify)
                     plan(request, whole(placed), whole(scores), whole(runner), whole(mirror))
             line = price(request, whole(mirror))

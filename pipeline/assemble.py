@@ -1,6 +1,7 @@
 """One shard: its patches read, put together and written; the same plan always gives the same bytes."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from pipeline.targets import Target, target_of
 logger = logging.getLogger(__name__)
 
 CLOUD_MASK_MODALITIES = frozenset({"S2L2A", "S2L1C", "S2RGB"})
+READ_THREADS = 8
 READ_TOGETHER = 32
 """Patches that are announced together. Of files they are in memory before they are put together: some 30 MB of twelve
 bands at 264 px of one scene."""
@@ -54,7 +56,7 @@ class BuildOptions:
     source: Signer
     store: str = ""
     """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
-    threads: int = 8
+    threads: int = READ_THREADS
     """Scenes, or patches where the source reads dates together, that are read at the same time."""
     verify: str = ""
     """Name of a run in which every asset is compared with its checksum, once a process; empty: nothing is."""
@@ -151,10 +153,10 @@ class _Canvas:
     positions: dict[str, int]
     moments: dict[tuple[int, int], tuple[Moments, ...]] = field(default_factory=dict)
 
-    def put(self, row: PlanRow, patch: Patch) -> None:
+    def put(self, row: PlanRow, patch: Patch, moments: tuple[Moments, ...]) -> None:
         at = self.positions[row.sample_id], row.timestep
         self.encoder.put(*at, patch.values, patch.cloud_mask)
-        self.moments[at] = frame_moments(patch.values, nodata=self.modality.nodata)
+        self.moments[at] = moments
 
 
 def _moments(canvas: _Canvas, shape: PixelShape) -> tuple[Moments, ...]:
@@ -258,19 +260,27 @@ def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchRepo
 
 def _put(report: PatchReport, row: PlanRow, patch: Patch, canvas: _Canvas, max_missing: float | None) -> PatchReport:
     nodata = canvas.modality.nodata
-    valid = patch.valid_share(nodata)
+    moments = frame_moments(patch.values, nodata=nodata)
+    valid = _valid_share(patch, moments, nodata)
     report = replace(report, stretch=tuple(patch.stretch or ()), valid=valid)
     is_label = canvas.modality.product == "LABELS"
     if valid == 0.0 and not is_label:
         return replace(report, state="missing", reason=str(Reason.EMPTY))
     # What is uncertain in a label is not a gap to be filled.
     if is_label or max_missing is None or valid == 1.0:
-        canvas.put(row, patch)
+        canvas.put(row, patch, moments)
         return report
     if 1.0 - valid > max_missing or not patch.is_fillable(nodata):
         return replace(report, state="missing", reason=str(Reason.TOO_MUCH_MISSING))
-    canvas.put(row, close_gaps(patch, canvas.modality))
+    whole = close_gaps(patch, canvas.modality)
+    canvas.put(row, whole, frame_moments(whole.values, nodata=nodata))
     return replace(report, filled=1.0 - valid)
+
+
+def _valid_share(patch: Patch, moments: Sequence[Moments], nodata: float | None) -> float:
+    """Return the share of values with data [1], as they were counted; infinities, which have none, were counted too."""
+    is_counted = all(math.isfinite(band.minimum) and math.isfinite(band.maximum) for band in moments)
+    return sum(band.count for band in moments) / patch.values.size if is_counted else patch.valid_share(nodata)
 
 
 def _labels(canvas: _Canvas, shard: Shard, recipe: Recipe, reports: Sequence[PatchReport]) -> ShardLabels:

@@ -14,8 +14,8 @@ from pipeline.errors import SourceError
 from pipeline.pixels.classification import cloud_mask_from_scl
 from pipeline.pixels.gaps import fill_nearest
 from pipeline.pixels.labels import ABSENT, PRESENT, UNCERTAIN, rasterize_fraction, rasterize_mask, rasterize_states
-from pipeline.pixels.numbers import as_numbers_of, has_bits
-from pipeline.pixels.reflectance import apply_offset
+from pipeline.pixels.numbers import as_numbers_of, has_bits, take_measured_inplace
+from pipeline.pixels.reflectance import apply_offset_inplace
 from pipeline.pixels.rgb import Stretch, stretch_of, to_rgb
 from pipeline.pixels.sar import power_to_db
 from pipeline.records import (
@@ -155,8 +155,10 @@ def _read_optical(patches: PatchReader, assets: Sequence[AssetRef], sample: Shar
             continue
         classes[take] = found[take]
         for index, (href, read) in enumerate(zip(asset.hrefs, bands, strict=True)):
-            stored = read if is_class else harmonised(read, take, href, asset.offset)
-            values[index][take] = stored[take]
+            if is_class:
+                values[index][take] = read[take]
+            else:
+                harmonise_inplace(values[index], read, take, href=href, offset=asset.offset)
     return _finished(patches, values, cloud_mask_from_scl(classes))
 
 
@@ -164,20 +166,23 @@ def _finished(patches: PatchReader, values: NDArray[Any], cloud_mask: NDArray[np
     """Bring offset-free reflectance into what the modality stores."""
     if patches.modality.name == "SCL":
         return Patch(values=values, cloud_mask=cloud_mask)
+    if patches.modality.name != "S2RGB" and not patches.recipe.offset:
+        return Patch(values=values, cloud_mask=cloud_mask)
     valid = values != S2_NODATA
     if patches.modality.name == "S2RGB":
         stretch = stretch_of(values, valid.all(axis=0))
         return Patch(values=np.where(valid, to_rgb(values, stretch), 0), cloud_mask=cloud_mask, stretch=stretch)
-    if patches.recipe.offset:
-        shifted = np.minimum(values.astype(np.int32) + patches.recipe.offset, np.iinfo(np.int16).max)
-        values = np.where(valid, shifted, S2_NODATA).astype(np.int16)
-    return Patch(values=values, cloud_mask=cloud_mask)
+    shifted = np.minimum(values.astype(np.int32) + patches.recipe.offset, np.iinfo(np.int16).max)
+    return Patch(values=np.where(valid, shifted, S2_NODATA).astype(np.int16), cloud_mask=cloud_mask)
 
 
-def harmonised(read: NDArray[Any], take: NDArray[np.bool_], href: str, offset: int) -> NDArray[np.int16]:
-    """Return reflectance without offset, int16, where `take` is set and the source has a number; else no data."""
-    measured = take & ~np.ma.getmaskarray(read)
-    return apply_offset(as_numbers(np.ma.getdata(read), href), measured, offset=offset)
+def harmonise_inplace(
+    image: NDArray[np.int16], read: NDArray[Any], take: NDArray[np.bool_], *, href: str, offset: int
+) -> None:
+    """Put reflectance without offset into `image`, where `take` is set and the source has a number."""
+    is_masked = isinstance(read, np.ma.MaskedArray)
+    measured = take & ~np.ma.getmaskarray(read) if is_masked else take
+    apply_offset_inplace(image, as_numbers(np.ma.getdata(read), href), measured, offset=offset)
 
 
 def as_numbers(read: NDArray[Any], href: str) -> NDArray[np.uint16] | NDArray[np.int32]:
@@ -206,13 +211,14 @@ def _float_mosaic(
     """Return float32 (band, y, x): a pixel's bands come from one scene, the first that measured any above `lowest`."""
     grid = sample.grid
     mosaic = np.full((len(patches.shard.bands), grid.size, grid.size), np.nan, np.float32)
-    for asset in patches.reader.joined(assets):
-        open_pixels = np.isnan(mosaic).all(axis=0)
+    for number, asset in enumerate(patches.reader.joined(assets)):
+        open_pixels = np.ones(mosaic.shape[1:], np.bool_)
+        if number:
+            open_pixels &= np.isnan(mosaic).all(axis=0)
         if not open_pixels.any():
             break
-        for index, read in enumerate(patches.reader.read_measured_bands(patches.wanted(asset), grid)):
-            measured = np.where(read > lowest, read, np.nan)
-            mosaic[index][open_pixels] = measured[open_pixels]
+        for band, read in zip(mosaic, patches.reader.read_measured_bands(patches.wanted(asset), grid), strict=True):
+            take_measured_inplace(band, read, open_pixels, lowest=lowest)
     return mosaic
 
 

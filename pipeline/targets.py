@@ -3,7 +3,6 @@
 Either way a file is there whole or not at all, and its receipt comes after it.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
@@ -183,10 +182,8 @@ class StoreTarget:
         """
         with TemporaryFile(prefix="sen12-") as raw:
             with writing(Path(gettempdir())):
-                LAYOUTS[layout].dump(raw, labels, pixels)
+                sha256 = LAYOUTS[layout].dump(raw, labels, pixels)
                 size = raw.tell()
-            raw.seek(0)
-            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
             raw.seek(0)
             with explained(self.url, what=shard.path, again=AGAIN):
                 put = obstore.put(open_target(self.url), shard.path, raw, use_multipart=False)

@@ -17,7 +17,7 @@ from support.orders import RECIPE, Order
 
 from pipeline.cli import main
 from pipeline.records import PatchGrid
-from pipeline.simulate import Load, Setting, calibrate, outlook_of
+from pipeline.simulate import Load, Setting, calibrate, outlook_of, packing
 from pipeline.simulate.files import FileLayout, Reading
 
 REQUESTS, BYTES = 0.25, 0.15
@@ -93,6 +93,34 @@ def test_money_is_that_of_the_named_prices(simulated: Simulated) -> None:
 def test_shuffled_files_cost_more(simulated: Simulated) -> None:
     assert number(r"packing=local; shuffled would take ([\d.]+) × the requests", simulated.printed) > 1.0
     assert number(r"the requests, ([\d.]+) × the bytes", simulated.printed) > 1.0
+
+
+def ratios(printed: str) -> list[float]:
+    (line,) = [line for line in printed.splitlines() if "packing=" in line]
+    found = re.search(r"([\d.]+) × the requests, ([\d.]+) × the bytes, ([\d.]+) × the headers and ([\d.]+) × the", line)
+    assert found, line
+    return [float(ratio) for ratio in found.groups()]
+
+
+def test_a_shuffled_plan_says_what_it_costs(
+    simulated: Simulated, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [*simulated.arguments, "--set", "packing=shuffled", "--unpack-rate", "400", "--pack-rate", "200"]
+    told[told.index("--out") + 1] = str(tmp_path / "shuffled")
+    told.remove("--resume")
+    assert main(told) == 0
+    stated = capsys.readouterr().out
+    assert "packing=shuffled takes" in stated
+    assert "if tiles are of 512 px; --simulate asks the files" in stated
+    assert min(ratios(stated)) >= 1.0
+
+    assert main([*told, "--resume", "--simulate"]) == 0
+    asked = ratios(capsys.readouterr().out)
+    assert asked[:3] == ratios(simulated.printed)[:3], "a plan says the same of both packings, whichever it has"
+
+    monkeypatch.setattr(packing, "FILES", 2)
+    assert main([*told, "--resume", "--simulate"]) == 0
+    assert ratios(capsys.readouterr().out) == pytest.approx(asked, rel=0.35), "some files stand for all"
 
 
 def test_without_prices_it_says_that_none_are_known(simulated: Simulated, capsys: pytest.CaptureFixture[str]) -> None:

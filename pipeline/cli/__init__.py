@@ -20,7 +20,7 @@ from pipeline.cli.dating import add_dating, date_places, print_dated
 from pipeline.cli.export import add_export
 from pipeline.cli.lock import add_locks
 from pipeline.cli.publish import add_publish
-from pipeline.cli.simulation import add_simulation, simulated_lines
+from pipeline.cli.simulation import add_simulation, packing_line, simulated_lines
 from pipeline.cli.status import add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import LocalRunner, Runner, open_runner, worker_bound, worker_needs
@@ -149,13 +149,15 @@ def _existing(options: argparse.Namespace) -> Existing:
 
 def _plan(options: argparse.Namespace) -> int:
     with _opened_request(options) as (request, mirror):
-        with open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner:
+        with open_runner(setting_of(options), needs=worker_needs(request.recipe, request.source)) as runner:
             _make_plan(request, _existing(options), runner, mirror, verification(options))
         decided = load_plan(request.out)
         _print_rejected(rejected_rows(decided))
         if options.simulate:
             for line in simulated_lines(decided, request.recipe, connect(request), options):
                 _say(line)
+        elif request.recipe.packing == "shuffled":
+            _say(packing_line(decided, request.recipe, connect(request), options))
         print(f"plan: {mirror.name}/plan.parquet; build it with the same command, `build` and --resume")
     return 0
 
@@ -163,7 +165,7 @@ def _plan(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     with (
         _opened_request(options) as (request, mirror),
-        open_runner(setting_of(options), needs=worker_needs(request.recipe)) as runner,
+        open_runner(setting_of(options), needs=worker_needs(request.recipe, request.source)) as runner,
     ):
         verify = verification(options)
         _make_plan(request, _existing(options), runner, mirror, verify)
@@ -184,7 +186,7 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
         make_plan(request, found, scores, LocalRunner() if mirror.store else runner)
         mirror.push()
     decided = load_plan(request.out)
-    _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe))
+    _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe, request.source))
     _print_forecast(forecast_of(decided, request.recipe, connect(request)))
 
 
@@ -245,7 +247,7 @@ def _retry(options: argparse.Namespace) -> int:
         print(forget(out, options.reason, options.sample))
         mirror.remove(name for name in receipts if not (out / name).exists())
         mirror.push()
-        with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
+        with open_runner(setting_of(options), needs=worker_needs(recipe, source)) as runner:
             return _build_plan(request, runner, mirror, verification(options))
 
 
@@ -266,7 +268,7 @@ def _demo(options: argparse.Namespace) -> int:
     _say("archive: generated, not observed")
     request = demo_request(options.out)
     out = request.out
-    with open_runner(setting, needs=worker_needs(request.recipe)) as runner:
+    with open_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:
         mirror = Mirror(folder=out)
         _make_plan(request, "overwrite", runner, mirror)
         code = _build_plan(request, runner, mirror)

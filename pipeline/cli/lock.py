@@ -70,12 +70,14 @@ def _rebuild(options: argparse.Namespace) -> int:
         with writing(root):
             recipe = prepare_rebuild(options.lock, root, resume=options.resume)
         mirror.push()
-        source = open_source(read_provenance(root)["source"], recipe.collections)
+        name = read_provenance(root)["source"]
+        source = open_source(name, recipe.collections)
         verify = verification(options)
         if verify:
             print(verification_line(load_plan(root), recipe), flush=True)
         built = BuildOptions(root=root.resolve(), source=source, store=mirror.store, verify=verify)
-        with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner, _bar("build") as progress:
+        needs = worker_needs(recipe, name)
+        with open_runner(setting_of(options), needs=needs) as runner, _bar("build") as progress:
             rebuilt, reports = rebuild(lock, built, runner, progress)
         if left := fallback_line(reports):
             print(left)

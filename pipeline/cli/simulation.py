@@ -5,9 +5,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.catalog import Decided
-from pipeline.plan.packing import NOWHERE, pack
-from pipeline.records import Recipe
-from pipeline.simulate import FileLayouts, Load, Setting, calibrate, load_of, outlook_of
+from pipeline.records import Recipe, Sample
+from pipeline.simulate import (
+    FileLayouts,
+    Load,
+    NominalLayouts,
+    Setting,
+    Shuffled,
+    calibrate,
+    cost_of_shuffling,
+    load_of,
+    outlook_of,
+)
+from pipeline.simulate.files import NOMINAL_TILE
 from pipeline.sources import Source
 from pipeline.sources.contract import ForecastingSource
 from pipeline.stages import forecast_of, shards_of
@@ -60,10 +70,12 @@ def simulated_lines(decided: Decided, recipe: Recipe, source: Source, options: a
             yield from _lines(asked, replace(setting, threads=MANY_REQUESTS), "a patch's dates together")
         return
     files = FileLayouts(source, decided.scenes)
-    load = load_of(shards_of(decided, recipe), recipe, files)
+    shards = shards_of(decided, recipe)
+    load = load_of(shards, recipe, files)
     unreadable = f", {files.unreadable} of them unreadable" if files.unreadable else ""
     yield from _lines(load, setting, f"tiles as in the headers of {files.asked} files{unreadable}")
-    yield _packing_line(load, decided, recipe, files)
+    cost = cost_of_shuffling(shards, _samples_in_files(decided), recipe, files, setting)
+    yield f"simulated: {_packing_words(recipe.packing, cost)}"
 
 
 def _setting(options: argparse.Namespace) -> Setting:
@@ -102,19 +114,24 @@ def _lines(load: Load, setting: Setting, basis: str) -> Iterator[str]:
         yield "simulated: no money: no prices are known here; give --price-per-request and --price-per-gb"
 
 
-def _packing_line(load: Load, decided: Decided, recipe: Recipe, files: FileLayouts) -> str:
-    """Say what the other packing would cost: shards of neighbours share scenes, shuffled ones hardly do."""
-    other = recipe.model_copy(update={"packing": "local" if recipe.packing == "shuffled" else "shuffled"})
-    held = [sample for sample in decided.samples if decided.places[sample.id].shard]
-    places = pack(held, other)
-    moved = replace(decided, places={sample.id: places.get(sample.id, NOWHERE) for sample in decided.samples})
-    elsewhere = load_of(shards_of(moved, other), other, files)
-    return (
-        f"simulated: packing={recipe.packing}; {other.packing} would take "
-        f"{_times(elsewhere.requests, load.requests)} the requests, {_times(elsewhere.bytes, load.bytes)} the bytes, "
-        f"{_times(elsewhere.opens, load.opens)} the headers"
+def packing_line(decided: Decided, recipe: Recipe, source: Source, options: argparse.Namespace) -> str:
+    """Say what shuffled files cost, from the plan alone."""
+    if isinstance(source, ForecastingSource):
+        return f"packing={recipe.packing}: it costs nothing, the source is asked patch by patch"
+    shards, held = shards_of(decided, recipe), _samples_in_files(decided)
+    cost = cost_of_shuffling(shards, held, recipe, NominalLayouts(recipe), _setting(options))
+    return f"{_packing_words(recipe.packing, cost)}, if tiles are of {NOMINAL_TILE} px; --simulate asks the files"
+
+
+def _samples_in_files(decided: Decided) -> list[Sample]:
+    return [sample for sample in decided.samples if decided.places[sample.id].shard]
+
+
+def _packing_words(packing: str, cost: Shuffled) -> str:
+    times = (
+        f"{cost.requests:.2f} × the requests, {cost.bytes:.2f} × the bytes, {cost.headers:.2f} × the headers and "
+        f"{cost.hours:.2f} × the hours"
     )
-
-
-def _times(left: float, right: float) -> str:
-    return f"{left / right:.2f} ×" if right else "as many times"
+    if packing == "shuffled":
+        return f"packing=shuffled takes {times} of local"
+    return f"packing=local; shuffled would take {times}"

@@ -14,7 +14,7 @@ from pipeline import grid as grids
 from pipeline.dating.series import Observation
 from pipeline.dating.targets import POLYGON_VALUE, RING_VALUE, Target
 from pipeline.errors import SourceError, TransientSourceError
-from pipeline.patches import harmonised
+from pipeline.patches import harmonise_inplace
 from pipeline.pixels.ndvi import CLEAR_CLASSES, clear_ndvi, robust_median
 from pipeline.plan.candidates import find_candidates, to_choice
 from pipeline.plan.rows import MASK_BAND
@@ -154,5 +154,5 @@ def _read_bands(
         asset, taken = assets[number], owners == number
         for band, href in enumerate(asset.hrefs):
             read = reader.read(href, grid, resampling="nearest")
-            values[band][taken] = harmonised(read, taken, href, asset.offset)[taken]
+            harmonise_inplace(values[band], read, taken, href=href, offset=asset.offset)
     return values

@@ -20,8 +20,8 @@ class Layout:
     """Takes the patches of one file as they come."""
     write: Callable[[Path, ShardLabels, EncodedPixels], tuple[str, int]]
     """Writes one file in one step; returns its SHA-256 and size [bytes]."""
-    dump: Callable[[BinaryIO, ShardLabels, EncodedPixels], None]
-    """Writes the same bytes to an open file."""
+    dump: Callable[[BinaryIO, ShardLabels, EncodedPixels], str]
+    """Writes the same bytes to an open file; returns their SHA-256."""
     open: Callable[[str | Path], xr.Dataset]
     """Opens one file lazily."""
 

@@ -33,9 +33,7 @@ from pipeline.layouts.encoding import (
     Store,
     open_encoder,
 )
-
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Time stamp of every zip entry: the earliest that the format knows."""
+from pipeline.layouts.stored_zip import write_zip
 
 TIME_ATTRIBUTES = {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
 
@@ -105,19 +103,19 @@ def write_encoded(path: Path, labels: ShardLabels, pixels: EncodedPixels) -> tup
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as raw:
-            dump_encoded(raw, labels, pixels)
+            digest = dump_encoded(raw, labels, pixels)
             raw.flush()
             os.fsync(raw.fileno())
-        digest, size = file_digest(temporary), temporary.stat().st_size
+        size = temporary.stat().st_size
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return digest, size
 
 
-def dump_encoded(raw: BinaryIO, labels: ShardLabels, pixels: EncodedPixels) -> None:
-    """Write the same bytes to an open file."""
-    write_zip(raw, _entries(labels, pixels))
+def dump_encoded(raw: BinaryIO, labels: ShardLabels, pixels: EncodedPixels) -> str:
+    """Write the same bytes to an open file; return their SHA-256 (hexadecimal)."""
+    return write_zip(raw, _entries(labels, pixels))
 
 
 def open_shard(path: str | Path) -> xr.Dataset:
@@ -219,13 +217,3 @@ def _write_array(group: zarr.Group, name: str, variable: _Variable, shape: Pixel
     )
     if not is_pixels:
         array[...] = values
-
-
-def write_zip(target: Path | BinaryIO, entries: Mapping[str, bytes]) -> None:
-    """Write `entries`, stored, in the order of their names and without a time of day: same content, same bytes."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name in sorted(entries):
-            info = zipfile.ZipInfo(name, ZIP_EPOCH)
-            info.external_attr = 0o644 << 16
-            info.create_system = 3
-            archive.writestr(info, entries[name])

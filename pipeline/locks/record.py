@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from pipeline.catalog.codec import from_table, to_table
 from pipeline.errors import LayoutError
-from pipeline.layouts.ssl4eo import ZIP_EPOCH
+from pipeline.layouts.stored_zip import ZIP_EPOCH
 from pipeline.sources.identity import AssetIdentity
 
 FORMAT = 1

@@ -9,7 +9,7 @@ from pipeline.pixels.classification import (
 )
 from pipeline.pixels.labels import rasterize_fraction, rasterize_mask, rasterize_states
 from pipeline.pixels.moments import frame_moments, merged_moments, moments_of
-from pipeline.pixels.reflectance import apply_offset
+from pipeline.pixels.reflectance import apply_offset, apply_offset_inplace
 from pipeline.pixels.sar import power_to_db
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "CloudMask",
     "SceneClass",
     "apply_offset",
+    "apply_offset_inplace",
     "class_shares",
     "cloud_mask_from_scl",
     "frame_moments",

@@ -3,9 +3,44 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from pipeline.errors import RecipeError
+from pipeline.errors import PixelError, RecipeError
+
+
+@njit(nogil=True, cache=True)
+def _take_measured(out, read, take, lowest):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        measured = read[i] if read[i] > lowest else np.float32(np.nan)
+        out[i] = measured if take[i] else out[i]
+
+
+def take_measured_inplace(
+    out: NDArray[np.float32], read: NDArray[np.float32], take: NDArray[np.bool_], *, lowest: float
+) -> None:
+    """Put `read` into `out` where `take` is set: NaN where it is not above `lowest`, as NaN never is.
+
+    Parameters
+    ----------
+    out, read : float32 (y, x)
+        `out` in C order.
+    take : bool (y, x)
+
+    Raises
+    ------
+    PixelError
+        When shapes or dtypes are others.
+    """
+    if not (out.shape == read.shape == take.shape and out.dtype == read.dtype == np.float32 and take.dtype == np.bool_):
+        raise PixelError(
+            f"out and read must be float32 and take bool of one shape, got {out.dtype} {out.shape}, {read.dtype} "
+            f"{read.shape} and {take.dtype} {take.shape}"
+        )
+    if not out.flags.c_contiguous:
+        raise PixelError("out must be in C order")
+    flat = np.ascontiguousarray(read).reshape(-1), np.ascontiguousarray(take).reshape(-1)
+    _take_measured(out.reshape(-1), *flat, np.float32(lowest))
 
 
 def has_bits(quality: NDArray[np.float32], bits: Sequence[int]) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ def _apply_offset(dn, valid, offset, out):  # type: ignore[no-untyped-def]
             value = np.int64(dn[band, i])
             is_measured = valid[i] & (is_zero_measured | (value != 0))
             stored = min(max(value + offset, _SMALLEST), _LARGEST)
-            out[band, i] = stored if is_measured else S2_NODATA
+            out[band, i] = stored if is_measured else out[band, i]
 
 
 def apply_offset(
@@ -53,13 +53,34 @@ def apply_offset(
     PixelError
         When a dtype is another, or `valid` does not have the last two dimensions of `dn`.
     """
+    out = np.full(dn.shape, S2_NODATA, np.int16)
+    apply_offset_inplace(out, dn, valid, offset=offset)
+    return out
+
+
+def apply_offset_inplace(
+    out: NDArray[np.int16], dn: NDArray[np.uint16] | NDArray[np.int32], valid: NDArray[np.bool_], *, offset: int
+) -> None:
+    """Put into `out` what `apply_offset` returns, where that is not no data; other pixels of `out` stay as they are.
+
+    Parameters
+    ----------
+    out : int16, shape of `dn`
+        In C order.
+
+    Raises
+    ------
+    PixelError
+        As `apply_offset`, or when `out` is another array.
+    """
     if dn.dtype not in (np.uint16, np.int32):
         raise PixelError(f"dn must be uint16 or int32, got {dn.dtype}")
     if valid.dtype != np.bool_:
         raise PixelError(f"valid must be bool, got {valid.dtype}")
     if valid.ndim != 2 or dn.shape[-2:] != valid.shape:
         raise PixelError(f"valid must be (y, x) of dn, got shapes {valid.shape} and {dn.shape}")
-    out = np.empty(dn.shape, np.int16)
+    if out.dtype != np.int16 or out.shape != dn.shape or not out.flags.c_contiguous:
+        raise PixelError(f"out must be int16 {dn.shape} in C order, got {out.dtype} {out.shape}")
     if dn.size:
         _apply_offset(
             np.ascontiguousarray(dn).reshape(-1, valid.size),
@@ -67,4 +88,3 @@ def apply_offset(
             offset,
             out.reshape(-1, valid.size),
         )
-    return out

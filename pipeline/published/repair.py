@@ -18,7 +18,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from pipeline.errors import LayoutError, RecipeError
-from pipeline.layouts.ssl4eo import write_zip
+from pipeline.layouts.stored_zip import write_zip
 from pipeline.published.arrays import array_problems, opened
 from pipeline.published.folder import Folder, open_folder, path_of
 from pipeline.published.standard import SERIES, belong, is_sentinel1, stamps_of

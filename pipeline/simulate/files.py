@@ -1,5 +1,6 @@
 """How the files of a plan are cut into tiles: asked of a few headers, and how the fast reader asks for tiles."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,7 +15,7 @@ from rasterio.io import DatasetReader
 
 from pipeline.assemble import READ_TOGETHER
 from pipeline.errors import SourceError
-from pipeline.records import PatchGrid, Scene
+from pipeline.records import PatchGrid, Recipe, Scene
 from pipeline.sources.access import Signer
 from pipeline.sources.cog.blocks import LARGEST_GAP, LONGEST_RUN
 from pipeline.sources.window import open_reference
@@ -63,6 +64,7 @@ class FileLayout:
     """How a file is cut into tiles, and where it lies."""
 
     epsg: int
+    """0: that of each patch."""
     left: float
     top: float
     pixel_width: float
@@ -128,7 +130,7 @@ def _span(first: float, last: float, step: float, count: float) -> range:
 
 
 def _bounds_in(grid: PatchGrid, epsg: int) -> tuple[float, float, float, float]:
-    if epsg == grid.epsg:
+    if epsg in (0, grid.epsg):
         return grid.bounds
     left, bottom, right, top = _transformer(grid.epsg, epsg).transform_bounds(*grid.bounds)
     return float(left), float(bottom), float(right), float(top)
@@ -137,6 +139,42 @@ def _bounds_in(grid: PatchGrid, epsg: int) -> tuple[float, float, float, float]:
 @cache
 def _transformer(epsg: int, other: int) -> Transformer:
     return Transformer.from_crs(epsg, other, always_xy=True)
+
+
+NOMINAL_TILE = 512
+"""Pixels along a side of a tile."""
+NOMINAL_RATIO = 0.67
+"""Size of a tile in the file over that of its pixels, as measured on Sentinel-2's texture."""
+
+
+class NominalLayouts:
+    """Files as they commonly are: tiles of 512 px in each patch's own zone, deflated. No header is asked for."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Take pixel sizes and dtypes from the modalities of `recipe`."""
+        self._known: dict[tuple[str, str], FileLayout] = {}
+        for modality in map(recipe.modality, recipe.modalities):
+            itemsize = 4 if np.dtype(modality.dtype).kind == "f" else np.dtype(modality.dtype).itemsize
+            for band in modality.bands:
+                self._known[modality.product, band.name] = _nominal(band.resolution, itemsize)
+
+    def of(self, href: str, scene_id: str, product: str, band: str) -> FileLayout:  # noqa: ARG002
+        """Return the layout of a band; a quality band is taken to be of 20 m and one byte."""
+        return self._known.get((product, band)) or _nominal(20, 1)
+
+
+def _nominal(resolution: float, itemsize: int) -> FileLayout:
+    unpacked = NOMINAL_TILE**2 * itemsize
+    across, down = (math.ceil(extent / resolution) for extent in _ZONE)
+    return FileLayout(
+        epsg=0, left=0.0, top=_ZONE[1], pixel_width=resolution, pixel_height=resolution, width=across, height=down,
+        tile_width=NOMINAL_TILE, tile_height=NOMINAL_TILE, packed=NOMINAL_RATIO * unpacked, unpacked=unpacked,
+        is_deflated=True, head=HEAD_BYTES,
+    )  # fmt: skip
+
+
+_ZONE = 1e6, 1e7
+"""Eastings and northings of a UTM zone are below [m]."""
 
 
 class FileLayouts:

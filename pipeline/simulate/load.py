@@ -2,23 +2,31 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.records import AssetRef, PatchGrid, PlanRow, Recipe, Shard
-from pipeline.simulate.files import READING, FileLayout, FileLayouts, Tiles
+from pipeline.simulate.files import READING, FileLayout, Tiles
 
 LABEL_RATIO = 0.02
 """Share that is left of masks after compression: they are nearly empty."""
+
+
+class Layouts(Protocol):
+    """How files are cut into tiles."""
+
+    def of(self, href: str, scene_id: str, product: str, band: str) -> FileLayout:
+        """Return the layout of one band of a scene; raises SourceError where nothing is known of such files."""
 
 
 @dataclass(slots=True)
 class Load:
     """What building asks of provider and machine."""
 
-    opens: int = 0
+    opens: float = 0
     """Files whose header is read, once for each file of the dataset that needs them."""
-    requests: int = 0
+    requests: float = 0
     """Headers and runs of tiles."""
     bytes: float = 0.0
     """Over the network."""
@@ -36,8 +44,12 @@ class Load:
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
+    def times(self, factor: float) -> "Load":
+        """Return so many times this load; counts need not be whole then."""
+        return Load(**{one.name: getattr(self, one.name) * factor for one in fields(self)})
 
-def load_of(shards: Iterable[Shard], recipe: Recipe, files: FileLayouts) -> Load:
+
+def load_of(shards: Iterable[Shard], recipe: Recipe, files: Layouts) -> Load:
     """Return what building all shards asks for."""
     total = Load()
     for shard in shards:
@@ -45,7 +57,7 @@ def load_of(shards: Iterable[Shard], recipe: Recipe, files: FileLayouts) -> Load
     return total
 
 
-def _shard_load(shard: Shard, recipe: Recipe, files: FileLayouts) -> Load:
+def _shard_load(shard: Shard, recipe: Recipe, files: Layouts) -> Load:
     modality = shard.kind
     item = np.dtype(modality.dtype).itemsize
     frames = len(shard.samples) * shard.timesteps
@@ -75,7 +87,7 @@ def _by_first_scene(rows: Sequence[PlanRow]) -> Iterator[list[PlanRow]]:
 class _Windows:
     """The tiles of one scene's files, and its neighbours', as they are asked for."""
 
-    files: FileLayouts
+    files: Layouts
     product: str
     bands: Sequence[str]
     load: Load = field(default_factory=Load)

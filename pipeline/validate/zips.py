@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.errors import LayoutError
 from pipeline.layouts.containers import require_expansion
 from pipeline.layouts.encoding import CODECS, Store
-from pipeline.layouts.ssl4eo import ZIP_EPOCH
+from pipeline.layouts.stored_zip import ZIP_EPOCH
 from pipeline.records import Shard
 from pipeline.validate.findings import Finding
 from pipeline.validate.listing import COORDINATES, DIMS, GROUP_ENTRIES, PER_PATCH

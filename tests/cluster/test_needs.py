@@ -104,6 +104,21 @@ def test_the_largest_modality_decides_and_everything_counts() -> None:
     assert needs(patch_size=256) - module.READ_BYTES == pytest.approx(4 * (whole - module.READ_BYTES), abs=4)
 
 
+def test_answers_of_earth_engine_count_up_to_the_limit_of_a_request() -> None:
+    def answers(**values: object) -> int:
+        recipe = load_recipe("landslides", values)
+        extra = worker_bound(recipe, "earth-engine") - worker_bound(recipe)
+        assert extra == worker_needs(recipe, "earth-engine") - worker_needs(recipe, "planetary-computer")
+        return extra - module.CLIENT_BYTES
+
+    small = answers(patch_size=64, modalities=["S2L2A"])
+    assert small == 8 * 2.5 * 5 * 64**2 * (2 * 12 + 3), "five dates of twelve bands in eight threads"
+    assert answers(patch_size=128, modalities=["S2L2A"]) == 4 * small
+    assert answers(patch_size=128, modalities=["S2L2A"], series_length=2) == pytest.approx(4 * small * 2 / 5)
+    assert answers(patch_size=2048, modalities=["S2L2A"]) == 8 * 2.5 * (48 << 20)
+    assert answers(modalities=["MASK"]) == 0
+
+
 @given(st.integers(1, 20 * GIB), st.integers(1, 64 * GIB), st.integers(1, 64))
 def test_what_fits_fits_and_one_more_would_not(needs: int, memory: int, at_most: int) -> None:
     room = module.USABLE_SHARE * memory - module.PROCESS_BYTES

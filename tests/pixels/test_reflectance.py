@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import PixelError
-from pipeline.pixels import apply_offset
+from pipeline.pixels import apply_offset, apply_offset_inplace
 from pipeline.records import S2_NODATA
 
 
@@ -116,3 +116,21 @@ def test_a_mask_that_is_not_bool_is_refused_by_name():
 def test_shapes_that_do_not_fit_are_refused(dn, valid):
     with pytest.raises(PixelError, match=r"^valid must be \(y, x\) of dn, got shapes \("):
         apply_offset(np.zeros(dn, np.uint16), np.ones(valid, bool), offset=0)
+
+
+@settings(deadline=None)
+@given(windows(), st.sampled_from([0, -1000]))
+def test_in_place_only_pixels_with_a_number_are_written(window, offset):
+    dn, valid = window
+    out = np.full(dn.shape, 77, np.int16)
+    apply_offset_inplace(out, dn, valid, offset=offset)
+    numbers = expected_numbers(dn, valid, offset)
+    np.testing.assert_array_equal(out, np.where(numbers == S2_NODATA, 77, numbers))
+
+
+@pytest.mark.parametrize(
+    "out", [np.zeros((2, 2), np.int32), np.zeros((2, 3), np.int16), np.zeros((2, 2), np.int16, order="F")]
+)
+def test_in_place_another_array_is_refused(out):
+    with pytest.raises(PixelError, match="out must be int16"):
+        apply_offset_inplace(out, np.zeros((2, 2), np.uint16), np.ones((2, 2), bool), offset=0)

@@ -12,7 +12,7 @@ import shapely
 
 from pipeline.exports.sen12landslides.datasets import Dataset
 from pipeline.exports.sen12landslides.patches import confidence_of
-from pipeline.layouts.ssl4eo import write_zip
+from pipeline.layouts.stored_zip import write_zip
 from pipeline.records import Event
 
 _GEOD = pyproj.Geod(ellps="WGS84")

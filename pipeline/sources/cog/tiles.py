@@ -152,7 +152,7 @@ def copy_tile(tile: Tile, *, rows: tuple[int, int], columns: tuple[int, int], ta
     first, stop = rows
     raw = tile.rows(stop)
     if image.predictor == 3:
-        _undo_float(np.frombuffer(raw, np.uint8).reshape(stop, -1), first, columns[0], target)
+        _undo_float(np.frombuffer(raw, np.uint8).reshape(stop, -1)[first:], columns[0], target.view(np.uint32))
         return
     values = np.frombuffer(raw, image.dtype).reshape(stop, image.tile_width)[first:]
     if not image.dtype.isnative:
@@ -177,9 +177,20 @@ def _undo_difference(differences: NDArray[Any], first: int, target: NDArray[Any]
             target[row, column] = total
 
 
-def _undo_float(rows: NDArray[np.uint8], first: int, start: int, target: NDArray[np.float32]) -> None:
-    """Undo the floating-point predictor: bytes are differences along the row, most significant ones first."""
-    summed = np.add.accumulate(rows[first:], axis=1, dtype=np.uint8)
-    planes = summed.reshape(summed.shape[0], 4, -1)[:, :, start : start + target.shape[1]]
-    big_endian = np.ascontiguousarray(np.moveaxis(planes, 1, 2)).view(">f4")[..., 0]
-    target[...] = big_endian
+@njit(nogil=True, cache=True)
+def _undo_float(differences: NDArray[np.uint8], first: int, target: NDArray[np.uint32]) -> None:
+    """Undo the floating-point predictor: bytes are differences along the row, most significant ones of all first."""
+    rows, columns = target.shape
+    width = differences.shape[1] // 4
+    for row in range(rows):
+        total = np.uint8(0)
+        for plane in range(4):
+            start = plane * width
+            for at in range(start, start + first):
+                total = np.uint8(total + differences[row, at])
+            for column in range(columns):
+                total = np.uint8(total + differences[row, start + first + column])
+                # What was in `target` before is shifted out.
+                target[row, column] = np.uint32(np.uint32(target[row, column] << np.uint32(8)) | np.uint32(total))
+            for at in range(start + first + columns, start + width):
+                total = np.uint8(total + differences[row, at])
