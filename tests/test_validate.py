@@ -593,6 +593,18 @@ def plan_column_missing(root: Path) -> None:
     change_table(root / "plan.parquet", lambda table: table.drop_columns("reason"))
 
 
+def plan_column_of_bytes(root: Path) -> None:
+    def as_bytes(table: Any) -> Any:
+        at = table.column_names.index("first_fault")
+        return table.set_column(at, "first_fault", table["first_fault"].cast("binary"))
+
+    change_table(root / "plan.parquet", as_bytes)
+
+
+def plan_files_missing(root: Path) -> None:
+    change_table(root / "plan.parquet", lambda table: table.drop_columns("shard"))
+
+
 def sample_removed(root: Path) -> None:
     change_table(root / "samples.parquet", lambda table: table.slice(1))
 
@@ -692,6 +704,8 @@ CASES: list[tuple[Break, str]] = [
     (plan_row_removed, "was built from another plan"),
     (plan_row_twice, "plan.parquet: 1 places are planned twice"),
     (plan_column_missing, "plan: table has no column reason"),
+    (plan_column_of_bytes, "plan.parquet: columns are ['sample_id', "),
+    (plan_files_missing, "plan: plan.parquet has no column shard"),
     (sample_removed, "plan"),
     (survey_missing, "plan: survey.parquet does not exist"),
 ]

@@ -4,19 +4,21 @@ What proves to be of no use while it is read joins unreadable.parquet, and the p
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
 from pipeline import grid
-from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
+from pipeline.catalog.codec import arrow_schema, from_table, read_table, to_table, with_geometry, write_table
 from pipeline.catalog.files import StoredShards
-from pipeline.catalog.scenes import SceneWriter, scenes_over
-from pipeline.catalog.stored import Stored
+from pipeline.catalog.planned import PLAN_SCHEMA
+from pipeline.catalog.scenes import SCENES_SCHEMA, SceneWriter, scenes_over
+from pipeline.catalog.stored import Stored, open_table
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place, packed, shards_from
 from pipeline.plan.replacing import affected_samples
@@ -108,10 +110,8 @@ def write_places(
 ) -> None:
     """Write samples and where they lie, events, and rejected events."""
     write_table(root / "samples.parquet", _samples_table(samples, [places[sample.id] for sample in samples]))
-    outlines = [event.wkb for event in events]
-    write_table(root / "events.parquet", with_geometry(to_table(events, Event).drop_columns("wkb"), outlines))
-    table = to_table(rejected, RejectedEvent).drop_columns("wkb")
-    write_table(root / "rejected.parquet", with_geometry(table, [event.wkb or None for event in rejected]))
+    write_table(root / "events.parquet", _outlined_table(events, Event))
+    write_table(root / "rejected.parquet", _outlined_table(rejected, RejectedEvent))
 
 
 def read_decided(root: Path) -> Decided:
@@ -141,6 +141,25 @@ def read_decided(root: Path) -> Decided:
     )
     _require_known(root, decided)
     return decided
+
+
+def reshaped_tables(root: Path) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield name and columns of each table whose columns, or their types, are not those that planning writes."""
+    expected = {
+        "samples.parquet": _samples_table((), ()).schema,
+        "events.parquet": _outlined_table((), Event).schema,
+        "rejected.parquet": _outlined_table((), RejectedEvent).schema,
+        "scenes.parquet": SCENES_SCHEMA,
+        "survey.parquet": arrow_schema(Score),
+        "plan.parquet": PLAN_SCHEMA,
+        UNREADABLE: arrow_schema(Unreadable),
+    }
+    for name, schema in expected.items():
+        if name == UNREADABLE and not (root / name).exists():
+            continue
+        with open_table(root / name) as file:
+            if not file.schema_arrow.equals(schema):
+                yield name, file.schema_arrow.names
 
 
 def _require_known(root: Path, decided: Decided) -> None:
@@ -176,6 +195,10 @@ def _samples_table(samples: Sequence[Sample], places: Sequence[Place]) -> pa.Tab
     table = table.append_column("shard", pa.array([place.shard for place in places], pa.string()))
     table = table.append_column("position", pa.array([place.position for place in places], pa.int64()))
     return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in samples]))))
+
+
+def _outlined_table(events: Sequence[Any], record: type[Any]) -> pa.Table:
+    return with_geometry(to_table(events, record).drop_columns("wkb"), [event.wkb or None for event in events])
 
 
 def _without_nulls(table: pa.Table) -> pa.Table:

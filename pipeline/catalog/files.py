@@ -97,6 +97,8 @@ def _keys(path: Path) -> list[set[Key]]:
     """Return name and modality of the files in each row group."""
     found: list[set[Key]] = []
     with open_table(path) as file:
+        if "shard" not in file.schema_arrow.names:
+            raise LayoutError(f"{path} has no column shard")
         for number in range(file.num_row_groups):
             pairs = file.read_row_group(number, columns=["shard", "modality"]).group_by(["shard", "modality"])
             held = pairs.aggregate([]).to_pydict()

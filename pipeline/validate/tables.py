@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import shapely
 
-from pipeline.catalog import Decided
+from pipeline.catalog import Decided, reshaped_tables
 from pipeline.catalog.built import LedgerRow, band_statistics, make_ledger
 from pipeline.catalog.codec import arrow_schema, from_table, read_table
 from pipeline.catalog.frames import frames_table
@@ -34,10 +34,11 @@ Image = tuple[str, datetime, str]
 def check_tables(root: Path, decided: Decided, shards: Sequence[Shard]) -> list[Finding]:
     """Return what is wrong with the tables beside the shards; a lost receipt hides what is made of all of them."""
     reports = _reports(root, shards)
+    decisions = [*_check_columns(root), *_check_samples(decided)]
     if len(reports) < len(shards):
-        return list(_check_samples(decided))
+        return decisions
     return [
-        *_check_samples(decided),
+        *decisions,
         *_check_ledger(root, decided, shards, reports),
         *_check_made(root, "frames.parquet", frames_table(shards, reports)),
         *_check_made(root, "labels.parquet", labels_table(decided, shards, reports)),
@@ -55,6 +56,11 @@ def _reports(root: Path, shards: Sequence[Shard]) -> list[ShardReport]:
             continue
         reports += [report] if tells_every_band(report, shard) else []
     return reports
+
+
+def _check_columns(root: Path) -> Iterator[Finding]:
+    for name, columns in reshaped_tables(root):
+        yield Finding(name, f"columns are {list(columns)}, not those that planning writes, of their types")
 
 
 def _check_samples(decided: Decided) -> Iterator[Finding]:

@@ -137,6 +137,9 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
     tile = page.tilewidth * page.tilelength * np.dtype(str(page.dtype)).itemsize
     if tile > LARGEST_TILE or counts.max() > 2 * tile + _PACKED_MORE:
         raise UnknownFileError("tile size")
+    if int(page.compression) == PLAIN and not np.isin(counts, (0, tile)).all():
+        # GDAL takes such counts for wrong, and the tiles for as long as their pixels are.
+        raise UnknownFileError("tile size")
     return TiledImage(
         width=page.imagewidth,
         height=page.imagelength,
@@ -213,6 +216,8 @@ def _require_known(page: tifffile.TiffPage) -> None:
         "planes": page.tags.valueof("PlanarConfiguration", 1) in (1, 2),
         "predictor of another dtype": page.dtype is not None
         and (int(page.predictor) == 1 or (int(page.predictor) == 3) == (page.dtype.kind == "f")),
+        # GDAL looks at a predictor only where a codec knows of one.
+        "predictor of plain pixels": int(page.compression) != PLAIN or int(page.predictor) == 1,
         "photometric": int(page.photometric) == 1,
     }
     for problem, is_met in checks.items():
@@ -225,7 +230,9 @@ def _placement(page: tifffile.TiffPage) -> tuple[float, float, float, float]:
     is_plain = scale is not None and tie is not None and len(scale) == 3 and len(tie) == 6 and not any(tie[:2])
     if not is_plain or "ModelTransformationTag" in page.tags:
         raise UnknownFileError("placement")
-    if not (scale[0] > 0 and scale[1] > 0 and all(map(math.isfinite, (*scale[:2], *tie[3:5])))):
+    # The area, too: of sizes near the smallest number it is 0, and GDAL's transform degenerate.
+    is_sized = scale[0] > 0 and scale[1] > 0 and scale[0] * scale[1] > 0
+    if not (is_sized and all(map(math.isfinite, (*scale[:2], *tie[3:5])))):
         raise UnknownFileError("placement")
     return float(tie[3]), float(tie[4]), float(scale[0]), float(scale[1])
 
