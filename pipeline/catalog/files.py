@@ -88,6 +88,8 @@ class StoredShards(Sequence[Shard]):
         with open_table(self._path) as file:
             table = file.read_row_group(number, columns=names)
             kind = file.schema_arrow.field("alternates").type
+        if not pa.types.is_list(kind):
+            raise LayoutError(f"{self._path}: column alternates must be a list, got {kind}")
         none = pa.array(np.zeros(table.num_rows + 1), pa.int32())
         empty = pa.ListArray.from_arrays(none, pa.array([], kind.value_type), type=kind)
         return table.append_column("alternates", empty)
