@@ -9,6 +9,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from pipeline.sources.window import SMALLEST_PIXEL
+
 DEFLATE = (8, 32946)
 ZSTD = 50000
 PLAIN = 1
@@ -230,9 +232,7 @@ def _placement(page: tifffile.TiffPage) -> tuple[float, float, float, float]:
     is_plain = scale is not None and tie is not None and len(scale) == 3 and len(tie) == 6 and not any(tie[:2])
     if not is_plain or "ModelTransformationTag" in page.tags:
         raise UnknownFileError("placement")
-    # The area, too: of sizes near the smallest number it is 0, and GDAL's transform degenerate.
-    is_sized = scale[0] > 0 and scale[1] > 0 and scale[0] * scale[1] > 0
-    if not (is_sized and all(map(math.isfinite, (*scale[:2], *tie[3:5])))):
+    if not (min(scale[:2]) >= SMALLEST_PIXEL and all(map(math.isfinite, (*scale[:2], *tie[3:5])))):
         raise UnknownFileError("placement")
     return float(tie[3]), float(tie[4]), float(scale[0]), float(scale[1])
 

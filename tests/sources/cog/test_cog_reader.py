@@ -138,6 +138,7 @@ WRONG = {
     "plain tiles with a predictor": (259, 1, {"compress": "deflate", "predictor": 2}),
     "lengths that do not fit plain tiles": (325, (1000, 2000) * 4 + (1000,), {}),
     "pixels without an area": (33550, (1e-200, 1e-200, 0.0), {}),
+    "pixels of a picometre": (33550, (1e-12, 10.0, 0.0), {}),
 }
 
 
