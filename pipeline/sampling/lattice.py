@@ -189,9 +189,10 @@ def cells_met(polygons: Geometries, recipe: Recipe, *, inset: float) -> Meetings
 def _refuse_too_many(polygons: Geometries, cells: NDArray[np.float64], step: float) -> None:
     if cells.sum() > MOST_CELLS:
         west, south, east, north = shapely.bounds(polygons[int(cells.argmax())]).tolist()
+        width, height = (east - west) / 1000, (north - south) / 1000
         raise refusal(
-            f"polygons of the inventory lie in boxes of {cells.sum():.0f} cells of {step:g} m, and at most {MOST_CELLS} "
-            f"are looked at; the largest polygon is {(east - west) / 1000:.0f} x {(north - south) / 1000:.0f} km: mend it"
+            f"polygons of the inventory lie in boxes of {cells.sum():.0f} cells of {step:g} m, and at most {MOST_CELLS}"
+            f" are looked at; the largest polygon is {width:.0f} x {height:.0f} km: mend it"
         )
 
 
