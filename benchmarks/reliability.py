@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
@@ -246,7 +247,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
     options = parser.parse_args()
     plan = QUICK if options.quick else LONG if options.long else USUAL
-    rows = [row for part in options.parts for row in PARTS[part](plan)]
+    rows: list[Row] = []
+    for part in options.parts:
+        began = time.monotonic()
+        rows += PARTS[part](plan)
+        print(f"{part}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     show(rows, options.json)
     return int(any(not row.low <= row.ratio <= row.high for row in rows))
 

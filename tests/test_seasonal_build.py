@@ -11,7 +11,6 @@ import rasterio
 from rasterio.windows import from_bounds
 
 from pipeline import open_shard, published
-from pipeline.archive import write_seasonal_archive
 from pipeline.catalog import read_decided
 from pipeline.catalog.metadata import metadata_frame, metadata_table
 from pipeline.cli import main
@@ -21,10 +20,9 @@ MODALITIES = ("S2L1C", "S2L2A", "S1GRD", "S2RGB")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("seasonal")
-    archive = write_seasonal_archive(folder / "archive")
-    out = folder / "dataset"
+def built(seasonal_archive, tmp_path_factory):
+    archive = seasonal_archive
+    out = tmp_path_factory.mktemp("seasonal") / "dataset"
     request = ["--source", str(archive.catalog), "--places", str(archive.places), "--out", str(out)]
     sets = ["--set", "samples_per_shard=4", "--set", "split={val: 0.3}"]
     assert main(["build", "ssl4eo-s12", *request, *sets]) == 0
