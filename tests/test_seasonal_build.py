@@ -149,8 +149,8 @@ def test_the_store_is_complete_whatever_was_missing(built):
                 assert np.isfinite(shard["bands"].values).all()
 
 
-def test_the_published_store_holds_the_same_numbers(built, tmp_path):
-    archive = built.parent / "archive"
+def test_the_published_store_holds_the_same_numbers(seasonal_archive, built, tmp_path):
+    archive = seasonal_archive.catalog.parent
     out = tmp_path / "published"
     request = ["--source", str(archive / "catalog.json"), "--places", str(archive / "places.csv"), "--out", str(out)]
     sets = ["samples_per_shard=4", "split={val: 0.3}", "store=published"]
@@ -195,8 +195,8 @@ def test_a_shard_whose_modalities_disagree_is_found(built, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["two-years"])
-def test_the_later_windows_build_too(built, tmp_path, preset):
-    archive, out = built.parent / "archive", tmp_path / "later"
+def test_the_later_windows_build_too(seasonal_archive, built, tmp_path, preset):
+    archive, out = seasonal_archive.catalog.parent, tmp_path / "later"
     request = ["--source", str(archive / "catalog.json"), "--places", str(archive / "places.csv"), "--out", str(out)]
     sets = ["--set", f"seasons={preset}", "--set", "modalities=[S2L1C, S2L2A]"]
     assert main(["build", "ssl4eo-s12", *request, *sets]) == 0

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from pipeline.errors import SourceError
 from pipeline.sources.window import SMALLEST_PIXEL
 
 DEFLATE = (8, 32946)
@@ -41,6 +42,10 @@ _METRE = 9001
 
 class UnknownFileError(Exception):
     """The file is made in a way that the fast reader leaves to GDAL; the text says which."""
+
+
+class TornIndexError(SourceError):
+    """The file lists other tiles than its size has; GDAL would return what happens to be in memory."""
 
 
 class ShortHeaderError(Exception):
@@ -109,6 +114,8 @@ def parse_header(head: bytes, *, whole: bool) -> TiledImage:
     ------
     ShortHeaderError
         The header goes on behind `head`.
+    TornIndexError
+        Its index of tiles does not fit its size.
     UnknownFileError
         It is no tiled TIFF of one band in a projected EPSG zone, or is packed in a way that is not known here.
     """
@@ -116,7 +123,7 @@ def parse_header(head: bytes, *, whole: bool) -> TiledImage:
     try:
         with tifffile.TiffFile(stream) as file:
             return _image(file)
-    except (ShortHeaderError, UnknownFileError):
+    except (ShortHeaderError, UnknownFileError, TornIndexError):
         raise
     except Exception as err:
         # A damaged header fails in the parser in many ways; GDAL is the judge of such files.
@@ -129,12 +136,12 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
         raise UnknownFileError("no page")
     _require_every_tag(file, page)
     _require_plain_tags(page)
+    _require_index(page)
     _require_known(page)
     left, top, pixel_width, pixel_height = _placement(page)
     offsets = np.asarray(page.dataoffsets, np.int64)
     counts = np.asarray(page.databytecounts, np.int64)
-    across, down = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
-    if not offsets.size == counts.size == across * down or (offsets < 0).any() or (counts < 0).any():
+    if (offsets < 0).any() or (counts < 0).any():
         raise UnknownFileError("tile index")
     tile = page.tilewidth * page.tilelength * np.dtype(str(page.dtype)).itemsize
     if tile > LARGEST_TILE or counts.max() > 2 * tile + _PACKED_MORE:
@@ -204,6 +211,15 @@ def _is_whole_text(tag: tifffile.TiffTag) -> bool:
     """Tell whether a text ends where its tag says."""
     text = str(tag.value)
     return "\x00" not in text and len(text) == tag.count - 1
+
+
+def _require_index(page: tifffile.TiffPage) -> None:
+    """Refuse a file of one band whose index has more or fewer tiles than its size, whatever its codec."""
+    if not page.is_tiled or page.samplesperpixel != 1 or page.imagedepth != 1:
+        return
+    tiles = -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength)
+    if not len(page.dataoffsets) == len(page.databytecounts) == tiles:
+        raise TornIndexError(f"its index has {len(page.dataoffsets)} tiles, its size {tiles}")
 
 
 def _require_known(page: tifffile.TiffPage) -> None:

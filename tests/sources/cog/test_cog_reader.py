@@ -158,6 +158,20 @@ def test_what_a_header_says_wrongly_is_judged_by_the_reference(tmp_path, code, v
     assert fast.windows == 0
 
 
+@pytest.mark.parametrize("compress", ["deflate", "lzw"])
+def test_a_file_that_lists_other_tiles_than_its_size_has_is_refused(tmp_path, compress):
+    path = tmp_path / "band.tif"
+    write(path, PLAIN_FILE | {"compress": compress}, 1)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[322].overwrite(32)
+    grid = PatchGrid(epsg=32633, left=LEFT, top=TOP, size=64, resolution=10.0)
+    fast = CogReader(Plain(), RasterReader(Plain()))
+    for read in (fast.read, fast.read_measured):
+        with pytest.raises(SourceError, match=r"band\.tif cannot be read: its index has 9 tiles, its size 15"):
+            read(str(path), grid, resampling="nearest")
+    fast.close()
+
+
 def _bits(reader: Any, href: str, grid: PatchGrid) -> bytes | str:
     try:
         return reader.read(href, grid, resampling="nearest").tobytes()
