@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
@@ -225,7 +226,9 @@ def _rename(table: pa.Table, name: str) -> pa.Table:
     if not pa.types.is_binary(table["geometry"].type):
         raise LayoutError(f"column geometry must be binary, got {table['geometry'].type}")
     try:
-        shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
+        shapes = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     except (shapely.errors.ShapelyError, TypeError) as err:
         raise LayoutError(f"column geometry holds what is no geometry: {' '.join(str(err).split())}") from err
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise LayoutError("column geometry holds coordinates that are no numbers")
     return table.rename_columns({"geometry": name})

@@ -34,11 +34,10 @@ Image = tuple[str, datetime, str]
 def check_tables(root: Path, decided: Decided, shards: Sequence[Shard]) -> list[Finding]:
     """Return what is wrong with the tables beside the shards; a lost receipt hides what is made of all of them."""
     reports = _reports(root, shards)
-    decisions = [*_check_columns(root), *_check_samples(decided)]
     if len(reports) < len(shards):
-        return decisions
+        return list(_check_samples(decided))
     return [
-        *decisions,
+        *_check_samples(decided),
         *_check_ledger(root, decided, shards, reports),
         *_check_made(root, "frames.parquet", frames_table(shards, reports)),
         *_check_made(root, "labels.parquet", labels_table(decided, shards, reports)),
@@ -58,7 +57,8 @@ def _reports(root: Path, shards: Sequence[Shard]) -> list[ShardReport]:
     return reports
 
 
-def _check_columns(root: Path) -> Iterator[Finding]:
+def check_columns(root: Path) -> Iterator[Finding]:
+    """Yield the decided tables whose columns, or their types, are not those of planning."""
     for name, columns in reshaped_tables(root):
         yield Finding(name, f"columns are {list(columns)}, not those that planning writes, of their types")
 

@@ -32,6 +32,8 @@ DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 _NUMBER_TAGS = (256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 324, 325, 339)
 """Sizes, sample format, compression, predictor and index of tiles (TIFF 6.0, section 8 and 'Tiled Images')."""
 _INDEX_TAGS = (324, 325)
+_PLACE_TAGS = (33550, 33922)
+"""Size of pixels, and a point whose place is known (OGC 19-008r4, section 7.3)."""
 _UNSIGNED = (3, 4, 16)
 """SHORT, LONG, and LONG8 of BigTIFF."""
 _DOUBLE, _ASCII = 12, 2
@@ -184,6 +186,10 @@ def _require_plain_tags(page: tifffile.TiffPage) -> None:
         tag = page.tags.get(code)
         is_plain = tag is None or (int(tag.dtype) in _UNSIGNED and (code in _INDEX_TAGS or tag.count == 1))
         if not is_plain:
+            raise UnknownFileError(f"tag {code}")
+    for code in _PLACE_TAGS:
+        tag = page.tags.get(code)
+        if tag is not None and int(tag.dtype) != _DOUBLE:
             raise UnknownFileError(f"tag {code}")
     _require_plain_keys(page)
 
