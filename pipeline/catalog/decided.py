@@ -28,6 +28,8 @@ from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scen
 
 TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
 UNREADABLE = "unreadable.parquet"
+LARGEST_DEGREE = 540.0
+"""Of a longitude that goes on beyond the antimeridian."""
 
 _FOLDERS = ("all", "train", "val", "test")
 _FILE_NAME = re.compile(r"[\w-][\w.-]*")
@@ -229,6 +231,6 @@ def _rename(table: pa.Table, name: str) -> pa.Table:
         shapes = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     except (shapely.errors.ShapelyError, TypeError) as err:
         raise LayoutError(f"column geometry holds what is no geometry: {' '.join(str(err).split())}") from err
-    if not np.isfinite(shapely.get_coordinates(shapes)).all():
-        raise LayoutError("column geometry holds coordinates that are no numbers")
+    if not (np.abs(shapely.get_coordinates(shapes)) <= LARGEST_DEGREE).all():
+        raise LayoutError("column geometry holds coordinates that are no degrees")
     return table.rename_columns({"geometry": name})
