@@ -25,8 +25,8 @@ CLOUDY, AT_THE_SWATH_EDGE = date(2022, 1, 22), date(2022, 1, 19)
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Archive:
-    return write_archive(tmp_path_factory.mktemp("archive") / "made" / "archive")
+def archive(embedded_archive) -> Archive:
+    return embedded_archive
 
 
 @pytest.fixture(scope="module")

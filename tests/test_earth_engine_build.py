@@ -26,7 +26,7 @@ from support.earth_engine.server import ALLOWANCE, Emulator, Fault
 from support.orders import shard_digests
 
 from pipeline import open_shard
-from pipeline.archive import Archive, write_seasonal_archive
+from pipeline.archive import Archive, SeasonalArchive
 from pipeline.cli import main
 from pipeline.sources.earth_engine import packing, usage
 from pipeline.sources.earth_engine.collections import parse_href
@@ -309,9 +309,9 @@ def test_land_cover_is_refused_for_catalogues_of_files(
 
 @pytest.mark.servers
 def test_the_seasonal_recipe_gives_both_levels_bit_for_bit(
-    serve_earth: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve_earth: Serve, seasonal_archive: SeasonalArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive = write_seasonal_archive(tmp_path / "archive")
+    archive = seasonal_archive
     request = ["build", "ssl4eo-s12", "--places", str(archive.places), "--set", "samples_per_shard=8"]
     theirs, ours = tmp_path / "files", tmp_path / "earth"
     assert main([*request, "--source", str(archive.catalog), "--out", str(theirs)]) == 0
@@ -319,7 +319,6 @@ def test_the_seasonal_recipe_gives_both_levels_bit_for_bit(
         assert main([*request, "--source", "earth-engine", "--out", str(ours)]) == 0
         assert emulator.refused == []
     assert_same_pixels(theirs, ours)
-    shutil.rmtree(tmp_path / "archive")
 
 
 @pytest.mark.servers

@@ -8,8 +8,6 @@ from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.fault_server import FaultServer, Script, Tokens, fault_server
 from support.orders import Order, shard_digests
 
@@ -157,31 +155,6 @@ def test_a_token_is_in_no_log_no_message_and_no_file(
         assert server.tokens.mark.encode() not in file.read_bytes(), file
     for table in out.glob("*.parquet"):
         assert server.tokens.mark not in str(pq.read_table(table).to_pylist()), table
-
-
-@pytest.mark.servers
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    script=st.builds(
-        Script, seed=st.integers(0, 9999), share=st.floats(0.0, 0.5), burst=st.integers(1, 4),
-        retry_after=st.sampled_from(["0", ""]), trickle_seconds=st.just(0.01),
-    )
-)  # fmt: skip
-def test_any_script_of_faults_ends_in_the_same_bytes_or_goes_on_to_them(
-    server: FaultServer, small_order: Order, small_dataset: Path, tmp_path: Path, script: Script
-) -> None:
-    server.reset(script)
-    out = tmp_path / "dataset"
-    words = arguments(small_order, server.catalogue, out)
-    for _ in range(10):
-        if main(words) == 0:
-            break
-        held = shard_digests(out)
-        assert held.items() <= shard_digests(small_dataset).items()
-        words = arguments(small_order, server.catalogue, out, "--resume")
-    assert shard_digests(out) == shard_digests(small_dataset)
-    assert contents(out) == contents(small_dataset)
-    shutil.rmtree(out)
 
 
 @pytest.mark.servers

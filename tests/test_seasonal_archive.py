@@ -30,8 +30,8 @@ UNUSABLE = (0, 1, 3, 8, 9, 10)
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> SeasonalArchive:
-    return write_seasonal_archive(tmp_path_factory.mktemp("seasonal") / "made" / "archive")
+def archive(seasonal_archive) -> SeasonalArchive:
+    return seasonal_archive
 
 
 @pytest.fixture(scope="module")

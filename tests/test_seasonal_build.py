@@ -11,7 +11,6 @@ import rasterio
 from rasterio.windows import from_bounds
 
 from pipeline import open_shard, published
-from pipeline.archive import write_seasonal_archive
 from pipeline.catalog import read_decided
 from pipeline.catalog.metadata import metadata_frame, metadata_table
 from pipeline.cli import main
@@ -21,10 +20,9 @@ MODALITIES = ("S2L1C", "S2L2A", "S1GRD", "S2RGB")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("seasonal")
-    archive = write_seasonal_archive(folder / "archive")
-    out = folder / "dataset"
+def built(seasonal_archive, tmp_path_factory):
+    archive = seasonal_archive
+    out = tmp_path_factory.mktemp("seasonal") / "dataset"
     request = ["--source", str(archive.catalog), "--places", str(archive.places), "--out", str(out)]
     sets = ["--set", "samples_per_shard=4", "--set", "split={val: 0.3}"]
     assert main(["build", "ssl4eo-s12", *request, *sets]) == 0
@@ -151,8 +149,8 @@ def test_the_store_is_complete_whatever_was_missing(built):
                 assert np.isfinite(shard["bands"].values).all()
 
 
-def test_the_published_store_holds_the_same_numbers(built, tmp_path):
-    archive = built.parent / "archive"
+def test_the_published_store_holds_the_same_numbers(seasonal_archive, built, tmp_path):
+    archive = seasonal_archive.catalog.parent
     out = tmp_path / "published"
     request = ["--source", str(archive / "catalog.json"), "--places", str(archive / "places.csv"), "--out", str(out)]
     sets = ["samples_per_shard=4", "split={val: 0.3}", "store=published"]
@@ -197,8 +195,8 @@ def test_a_shard_whose_modalities_disagree_is_found(built, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["two-years"])
-def test_the_later_windows_build_too(built, tmp_path, preset):
-    archive, out = built.parent / "archive", tmp_path / "later"
+def test_the_later_windows_build_too(seasonal_archive, built, tmp_path, preset):
+    archive, out = seasonal_archive.catalog.parent, tmp_path / "later"
     request = ["--source", str(archive / "catalog.json"), "--places", str(archive / "places.csv"), "--out", str(out)]
     sets = ["--set", f"seasons={preset}", "--set", "modalities=[S2L1C, S2L2A]"]
     assert main(["build", "ssl4eo-s12", *request, *sets]) == 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numcodecs
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
@@ -593,6 +594,35 @@ def plan_column_missing(root: Path) -> None:
     change_table(root / "plan.parquet", lambda table: table.drop_columns("reason"))
 
 
+def plan_column_of_bytes(root: Path) -> None:
+    def as_bytes(table: Any) -> Any:
+        at = table.column_names.index("first_fault")
+        return table.set_column(at, "first_fault", table["first_fault"].cast("binary"))
+
+    change_table(root / "plan.parquet", as_bytes)
+
+
+def plan_column_of_numbers(root: Path) -> None:
+    def as_numbers(table: Any) -> Any:
+        at = table.column_names.index("alternates")
+        return table.set_column(at, "alternates", pa.array([0] * table.num_rows))
+
+    change_table(root / "plan.parquet", as_numbers)
+
+
+def frames_text_damaged(root: Path) -> None:
+    def damaged(table: Any) -> Any:
+        at = table.column_names.index("file_id")
+        values = pa.array([b"\xec\xff"] * table.num_rows, pa.binary())
+        return table.set_column(at, "file_id", pa.StringArray.from_buffers(len(values), *values.buffers()[1:]))
+
+    change_table(root / "frames.parquet", damaged)
+
+
+def plan_files_missing(root: Path) -> None:
+    change_table(root / "plan.parquet", lambda table: table.drop_columns("shard"))
+
+
 def sample_removed(root: Path) -> None:
     change_table(root / "samples.parquet", lambda table: table.slice(1))
 
@@ -692,6 +722,10 @@ CASES: list[tuple[Break, str]] = [
     (plan_row_removed, "was built from another plan"),
     (plan_row_twice, "plan.parquet: 1 places are planned twice"),
     (plan_column_missing, "plan: table has no column reason"),
+    (plan_column_of_bytes, "plan.parquet: columns are ['sample_id', "),
+    (plan_column_of_numbers, "column alternates must be a list, got int64"),
+    (frames_text_damaged, "frames.parquet: is not a whole parquet file: "),
+    (plan_files_missing, "plan: plan.parquet has no column shard"),
     (sample_removed, "plan"),
     (survey_missing, "plan: survey.parquet does not exist"),
 ]

@@ -98,6 +98,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         with pq.ParquetFile(path) as file:
             require_fitting(path, file.metadata)
             table = file.read(None if columns is None else list(columns))
+        # Text that is no UTF-8 would be noticed by whoever looks at it first.
+        table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         problem = " ".join(str(err).split())
         raise LayoutError(f"{path} is not a whole parquet file: {problem}") from err

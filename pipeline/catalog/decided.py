@@ -4,19 +4,22 @@ What proves to be of no use while it is read joins unreadable.parquet, and the p
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
 from pipeline import grid
-from pipeline.catalog.codec import from_table, read_table, to_table, with_geometry, write_table
+from pipeline.catalog.codec import arrow_schema, from_table, read_table, to_table, with_geometry, write_table
 from pipeline.catalog.files import StoredShards
-from pipeline.catalog.scenes import SceneWriter, scenes_over
-from pipeline.catalog.stored import Stored
+from pipeline.catalog.planned import PLAN_SCHEMA
+from pipeline.catalog.scenes import SCENES_SCHEMA, SceneWriter, scenes_over
+from pipeline.catalog.stored import Stored, open_table
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place, packed, shards_from
 from pipeline.plan.replacing import affected_samples
@@ -25,6 +28,8 @@ from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scen
 
 TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
 UNREADABLE = "unreadable.parquet"
+LARGEST_DEGREE = 540.0
+"""Of a longitude that goes on beyond the antimeridian."""
 
 _FOLDERS = ("all", "train", "val", "test")
 _FILE_NAME = re.compile(r"[\w-][\w.-]*")
@@ -108,10 +113,8 @@ def write_places(
 ) -> None:
     """Write samples and where they lie, events, and rejected events."""
     write_table(root / "samples.parquet", _samples_table(samples, [places[sample.id] for sample in samples]))
-    outlines = [event.wkb for event in events]
-    write_table(root / "events.parquet", with_geometry(to_table(events, Event).drop_columns("wkb"), outlines))
-    table = to_table(rejected, RejectedEvent).drop_columns("wkb")
-    write_table(root / "rejected.parquet", with_geometry(table, [event.wkb or None for event in rejected]))
+    write_table(root / "events.parquet", _outlined_table(events, Event))
+    write_table(root / "rejected.parquet", _outlined_table(rejected, RejectedEvent))
 
 
 def read_decided(root: Path) -> Decided:
@@ -141,6 +144,25 @@ def read_decided(root: Path) -> Decided:
     )
     _require_known(root, decided)
     return decided
+
+
+def reshaped_tables(root: Path) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield name and columns of each table whose columns, or their types, are not those that planning writes."""
+    expected = {
+        "samples.parquet": _samples_table((), ()).schema,
+        "events.parquet": _outlined_table((), Event).schema,
+        "rejected.parquet": _outlined_table((), RejectedEvent).schema,
+        "scenes.parquet": SCENES_SCHEMA,
+        "survey.parquet": arrow_schema(Score),
+        "plan.parquet": PLAN_SCHEMA,
+        UNREADABLE: arrow_schema(Unreadable),
+    }
+    for name, schema in expected.items():
+        if name == UNREADABLE and not (root / name).exists():
+            continue
+        with open_table(root / name) as file:
+            if not file.schema_arrow.equals(schema):
+                yield name, file.schema_arrow.names
 
 
 def _require_known(root: Path, decided: Decided) -> None:
@@ -178,6 +200,10 @@ def _samples_table(samples: Sequence[Sample], places: Sequence[Place]) -> pa.Tab
     return with_geometry(table, list(shapely.to_wkb(grid.footprints([sample.grid for sample in samples]))))
 
 
+def _outlined_table(events: Sequence[Any], record: type[Any]) -> pa.Table:
+    return with_geometry(to_table(events, record).drop_columns("wkb"), [event.wkb or None for event in events])
+
+
 def _without_nulls(table: pa.Table) -> pa.Table:
     index = table.column_names.index("wkb")
     return table.set_column(index, "wkb", pc.fill_null(table["wkb"], b""))
@@ -202,7 +228,9 @@ def _rename(table: pa.Table, name: str) -> pa.Table:
     if not pa.types.is_binary(table["geometry"].type):
         raise LayoutError(f"column geometry must be binary, got {table['geometry'].type}")
     try:
-        shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
+        shapes = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     except (shapely.errors.ShapelyError, TypeError) as err:
         raise LayoutError(f"column geometry holds what is no geometry: {' '.join(str(err).split())}") from err
+    if not (np.abs(shapely.get_coordinates(shapes)) <= LARGEST_DEGREE).all():
+        raise LayoutError("column geometry holds coordinates that are no degrees")
     return table.rename_columns({"geometry": name})

@@ -88,6 +88,8 @@ class StoredShards(Sequence[Shard]):
         with open_table(self._path) as file:
             table = file.read_row_group(number, columns=names)
             kind = file.schema_arrow.field("alternates").type
+        if not pa.types.is_list(kind):
+            raise LayoutError(f"{self._path}: column alternates must be a list, got {kind}")
         none = pa.array(np.zeros(table.num_rows + 1), pa.int32())
         empty = pa.ListArray.from_arrays(none, pa.array([], kind.value_type), type=kind)
         return table.append_column("alternates", empty)
@@ -97,6 +99,8 @@ def _keys(path: Path) -> list[set[Key]]:
     """Return name and modality of the files in each row group."""
     found: list[set[Key]] = []
     with open_table(path) as file:
+        if "shard" not in file.schema_arrow.names:
+            raise LayoutError(f"{path} has no column shard")
         for number in range(file.num_row_groups):
             pairs = file.read_row_group(number, columns=["shard", "modality"]).group_by(["shard", "modality"])
             held = pairs.aggregate([]).to_pydict()

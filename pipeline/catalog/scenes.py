@@ -23,6 +23,9 @@ BOX_SAMPLES = 64
 """So many neighbouring samples are looked up by their common box."""
 
 RENAMED = {"geometry": "footprint"}
+SCENES_SCHEMA = pa.schema(
+    [*(field for field in arrow_schema(Scene) if field.name != "footprint"), pa.field("geometry", pa.binary())]
+)
 Boxes = NDArray[np.float32]
 """West, south, east, north [degrees] of each, rounded outwards; (number, 4)."""
 
@@ -74,9 +77,7 @@ class SceneWriter(TableWriter):
 
     def __init__(self, path: Path) -> None:
         # Its description as GeoParquet is known only in the end.
-        fields = [field for field in arrow_schema(Scene) if field.name != "footprint"]
-        schema = pa.schema([*fields, pa.field("geometry", pa.binary())])
-        super().__init__(path, schema)
+        super().__init__(path, SCENES_SCHEMA)
         self.count = 0
         self._seen: set[bytes] = set()
         self._waiting: list[Scene] = []

@@ -1,15 +1,15 @@
 """The preview: a few annotated patches before and after their event, with classes, radar and mask."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -23,36 +23,66 @@ SCL_COLOURS = (
 )  # fmt: skip
 """Colours of classes 0-11 as Sen2Cor's quicklooks have them."""
 
+DPI = 110
+PANEL, TITLE, GAP = 256, 44, 8
+LARGEST = 2 * PANEL
+"""Pixels of the picture: about the edge of a panel, the space for its title and between panels; its longest edge."""
+
+Panel = tuple[str, NDArray[Any], dict[str, Any]]
+"""Title, pixels, and how they are coloured; RGB from 0 to 1 as it is."""
+Frames = Mapping[str, xr.Dataset]
+"""Modality to all times of one patch."""
+RADAR = ("S1ASC", "S1DSC", "S1RTC", "S1GRD")
+
 
 def write_preview(root: Path, decided: Decided, shards: Sequence[Shard], *, patches: int = 3) -> Path | None:
     """Write preview.png: RGB before and after the event, classes, radar and mask of a few annotated patches.
 
     Returns None when the dataset has no Sentinel-2 patch to show.
     """
-    panels = [(sample, _panels(root, shards, sample)) for sample in _shown(root, decided, shards, patches)]
+    samples = _shown(root, decided, shards, patches)
+    frames = _frames(root, shards, samples)
+    panels = [(sample, _panels(frames[sample.id], sample)) for sample in samples]
     rows = [(sample, row) for sample, row in panels if row]
     if not rows:
         return None
-    width = max(len(row) for _, row in rows)
-    figure = Figure(figsize=(2.6 * width, 2.8 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_2d(figure.subplots(len(rows), width, squeeze=False))
-    for line, (sample, row) in enumerate(rows):
-        for column in range(width):
-            axis = axes[line, column]
-            axis.set_axis_off()
-            if column < len(row):
-                title, image, options = row[column]
-                axis.imshow(image, interpolation="nearest", **options)
-                axis.set_title(f"{sample.id}\n{title}" if column == 0 else title, fontsize=8)
     path, temporary = root / "preview.png", root / ".preview.png.tmp"
     try:
-        with mpl.rc_context({"savefig.dpi": 110}):
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        _drawn(rows).savefig(temporary, format="png", metadata={"Software": None})
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _drawn(rows: Sequence[tuple[Sample, Sequence[Panel]]]) -> Figure:
+    """Draw each patch's panels in a row, pixels enlarged by a whole number, under their titles.
+
+    Without axes, whose layout takes longer than building a small dataset.
+    """
+    edge = max(max(_enlarged(image).shape[:2]) for _, row in rows for _, image, _ in row)
+    across, down = edge + GAP, edge + TITLE
+    width, height = across * max(len(row) for _, row in rows) + GAP, down * len(rows) + GAP
+    picture = np.full((height, width, 4), 255, np.uint8)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    FigureCanvasAgg(figure)
+    for line, (sample, row) in enumerate(rows):
+        for column, (title, image, options) in enumerate(row):
+            top, left = line * down + TITLE, column * across + GAP
+            colours = _enlarged(ScalarMappable(**options).to_rgba(image, bytes=True))
+            picture[top : top + len(colours), left : left + colours.shape[1]] = colours
+            text = f"{sample.id}\n{title}" if column == 0 else title
+            place = (left + edge / 2) / width, 1.0 - (top - 4) / height
+            figure.text(*place, text, fontsize=8, ha="center", va="bottom", parse_math=False)
+    figure.figimage(picture, origin="upper")
+    return figure
+
+
+def _enlarged(image: NDArray[Any]) -> NDArray[Any]:
+    step = -(-max(image.shape[:2]) // LARGEST)
+    image = image[::step, ::step]
+    times = max(1, PANEL // max(image.shape[:2]))
+    return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def shown_files(decided: Decided, shards: Sequence[Shard], *, patches: int = 3) -> list[str]:
@@ -76,24 +106,21 @@ def _candidates(decided: Decided, shards: Sequence[Shard]) -> list[Sample]:
 SEASONS = 4
 """Images that are shown of a series which no event divides."""
 
-Panel = tuple[str, NDArray[Any], dict[str, Any]]
 
-
-def _panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
-    optical = _frames(root, shards, "S2L2A", sample)
+def _panels(frames: Frames, sample: Sample) -> list[Panel]:
     panels: list[Panel] = []
-    if optical is not None:
-        panels += _optical_panels(optical, sample)
-    classes = _frames(root, shards, "SCL", sample)
-    if classes is not None:
+    if "S2L2A" in frames:
+        panels += _optical_panels(frames["S2L2A"], sample)
+    if "SCL" in frames:
+        classes = frames["SCL"]
         step = _shown_step(classes, sample)
         norm = BoundaryNorm(np.arange(-0.5, 12), 12)
         options = {"cmap": ListedColormap(SCL_COLOURS), "norm": norm}
         panels.append((f"SCL {_day(classes, step)}", classes["bands"].values[step, 0], options))
-    panels += _radar_panels(root, shards, sample)
-    mask = _frames(root, shards, "MASK", sample)
-    if mask is not None:
-        panels.append(("mask", mask["bands"].values[0, 0], {"cmap": "gray", "vmin": 0, "vmax": 1}))
+    panels += _radar_panels(frames, sample)
+    if "MASK" in frames:
+        mask = frames["MASK"]["bands"].values[0, 0]
+        panels.append(("mask", mask, {"cmap": "gray", "norm": Normalize(0.0, 1.0)}))
     return panels
 
 
@@ -106,29 +133,26 @@ def _optical_panels(optical: xr.Dataset, sample: Sample) -> list[Panel]:
     return [(title, _rgb(optical, step), {}) for title, step in shown]
 
 
-def _radar_panels(root: Path, shards: Sequence[Shard], sample: Sample) -> list[Panel]:
-    for modality in ("S1ASC", "S1DSC", "S1RTC", "S1GRD"):
-        radar = _frames(root, shards, modality, sample)
-        if radar is not None and np.isfinite(radar["bands"].values).any():
-            step = _shown_step(radar, sample)
-            image = radar["bands"].values[step, 0].astype(np.float32)
-            return [
-                (
-                    f"{modality} {str(radar['band'].values[0]).upper()} [dB]",
-                    image,
-                    {"cmap": "gray", "vmin": -22, "vmax": 0},
-                )
-            ]
+def _radar_panels(frames: Frames, sample: Sample) -> list[Panel]:
+    for modality in RADAR:
+        if modality in frames and np.isfinite(frames[modality]["bands"].values).any():
+            radar = frames[modality]
+            image = radar["bands"].values[_shown_step(radar, sample), 0].astype(np.float32)
+            title = f"{modality} {str(radar['band'].values[0]).upper()} [dB]"
+            return [(title, image, {"cmap": "gray", "norm": Normalize(-22.0, 0.0)})]
     return []
 
 
-def _frames(root: Path, shards: Sequence[Shard], modality: str, sample: Sample) -> xr.Dataset | None:
+def _frames(root: Path, shards: Sequence[Shard], samples: Sequence[Sample]) -> dict[str, dict[str, xr.Dataset]]:
+    """Return what is shown of each sample, by its id and modality; each file is opened once."""
+    frames: dict[str, dict[str, xr.Dataset]] = {sample.id: {} for sample in samples}
     for shard in shards:
-        names = [held.id for held in shard.samples]
-        if shard.modality == modality and sample.id in names and (root / shard.path).is_file():
+        places = {held.id: place for place, held in enumerate(shard.samples) if held.id in frames}
+        if places and shard.modality in ("S2L2A", "SCL", "MASK", *RADAR) and (root / shard.path).is_file():
             with open_shard(root / shard.path) as dataset:
-                return dataset.isel(sample=names.index(sample.id)).load()
-    return None
+                for name, place in places.items():
+                    frames[name][shard.modality] = dataset.isel(sample=place).load()
+    return frames
 
 
 def nearest_image(times: NDArray[np.datetime64], sample: Sample, *, after: bool) -> int | None:

@@ -28,6 +28,9 @@ from pipeline.sampling.zones import zones_of
 BORDER = 1e-5
 """Half width [m] of the border between cells: rounding through lon/lat moves a vertex by a few nanometres."""
 
+MOST_CELLS = 4_000_000
+"""Cells that are looked at in the boxes around all polygons of a zone; they take a gigabyte."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
@@ -168,6 +171,7 @@ def cells_met(polygons: Geometries, recipe: Recipe, *, inset: float) -> Meetings
     last_x, last_y = cell_indices(east - inset, north - inset, step=step, anchor=anchor)
     columns, rows = np.maximum(last_x - first_x, 0) + 1, np.maximum(last_y - first_y, 0) + 1
     count = columns * rows
+    _refuse_too_many(polygons, columns.astype(np.float64) * rows, step)
     polygon = np.repeat(np.arange(len(polygons)), count)
     number = np.arange(polygon.size) - np.repeat(np.cumsum(count) - count, count)
     ix, iy = first_x[polygon] + number // rows[polygon], first_y[polygon] + number % rows[polygon]
@@ -180,6 +184,16 @@ def cells_met(polygons: Geometries, recipe: Recipe, *, inset: float) -> Meetings
         polygons[polygon[doubtful]], shapely.box(left, bottom, left + side, bottom + side)
     )
     return Meetings(polygon=polygon[met], ix=ix[met], iy=iy[met])
+
+
+def _refuse_too_many(polygons: Geometries, cells: NDArray[np.float64], step: float) -> None:
+    if cells.sum() > MOST_CELLS:
+        west, south, east, north = shapely.bounds(polygons[int(cells.argmax())]).tolist()
+        width, height = (east - west) / 1000, (north - south) / 1000
+        raise refusal(
+            f"polygons of the inventory lie in boxes of {cells.sum():.0f} cells of {step:g} m, and at most {MOST_CELLS}"
+            f" are looked at; the largest polygon is {width:.0f} x {height:.0f} km: mend it"
+        )
 
 
 def cell_samples(zone: LatticeZone, ids: Integers, recipe: Recipe) -> list[Sample]:

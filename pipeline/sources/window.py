@@ -51,6 +51,9 @@ LARGEST_BLOCK = 1 << 29
 LARGEST_WINDOW = 1 << 28
 """Pixels of a file that one patch may be taken from; a tile at 10 m has 1.2e8."""
 
+SMALLEST_PIXEL = 1e-9
+"""Edge of a pixel, metres or degrees; of one that is said to be smaller, positions overflow."""
+
 _ON_GRID_TOLERANCE = 1e-6
 _OPENER = re.compile(r"/vsiriopener_\w+/")
 _GDAL_ATTEMPTS = 2
@@ -258,7 +261,7 @@ def read_patch(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resamplin
     if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
         kind = "has ground control points only" if dataset.gcps[0] else "has no map projection"
         raise SourceError(f"{_OPENER.sub('', public(dataset.name))} {kind}: it cannot be put on a grid")
-    if not all(map(math.isfinite, dataset.transform)) or dataset.transform.is_degenerate:
+    if not _is_placed(dataset):
         # GDAL reads some pixels or other.
         raise SourceError(
             f"{_OPENER.sub('', public(dataset.name))} has no place on the ground: it cannot be put on a grid"
@@ -282,6 +285,14 @@ def read_measured(dataset: DatasetReader, grid: PatchGrid, *, resampling: Resamp
     with WarpedVRT(dataset, **options) as vrt:
         measured[vrt.read(vrt.count) == 0] = np.nan
     return measured
+
+
+def _is_placed(dataset: DatasetReader) -> bool:
+    transform = dataset.transform
+    if not all(map(math.isfinite, transform)) or transform.is_degenerate:
+        return False
+    sizes = math.hypot(transform.a, transform.d), math.hypot(transform.b, transform.e)
+    return min(sizes) >= SMALLEST_PIXEL
 
 
 def _is_north_up(dataset: DatasetReader) -> bool:

@@ -11,7 +11,7 @@ from pipeline.folder import read_provenance, read_recipe
 from pipeline.records import Recipe, Shard
 from pipeline.validate.findings import Finding
 from pipeline.validate.shards import check_shard
-from pipeline.validate.tables import check_tables
+from pipeline.validate.tables import check_columns, check_tables
 
 __all__ = ["Finding", "validate"]
 
@@ -39,6 +39,9 @@ def validate(root: Path, *, lend: Lend = in_place) -> list[Finding]:
         deque(shards, maxlen=0)
     except PipelineError as err:
         return [Finding("plan", f"{str(err).removeprefix(str(root)).lstrip('/')}; the dataset must be planned again")]
+    if reshaped := [*check_columns(root)]:
+        # What their values are compared with would be of other types.
+        return sorted(reshaped)
     findings = [*_check_members(root), *_strangers(root, shards), *_check_lost(decided, recipe)]
     findings += check_tables(root, decided, shards)
     for shard in shards:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import shapely
 
-from pipeline.catalog import Decided
+from pipeline.catalog import Decided, reshaped_tables
 from pipeline.catalog.built import LedgerRow, band_statistics, make_ledger
 from pipeline.catalog.codec import arrow_schema, from_table, read_table
 from pipeline.catalog.frames import frames_table
@@ -55,6 +55,12 @@ def _reports(root: Path, shards: Sequence[Shard]) -> list[ShardReport]:
             continue
         reports += [report] if tells_every_band(report, shard) else []
     return reports
+
+
+def check_columns(root: Path) -> Iterator[Finding]:
+    """Yield the decided tables whose columns, or their types, are not those of planning."""
+    for name, columns in reshaped_tables(root):
+        yield Finding(name, f"columns are {list(columns)}, not those that planning writes, of their types")
 
 
 def _check_samples(decided: Decided) -> Iterator[Finding]:

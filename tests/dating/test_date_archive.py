@@ -11,7 +11,6 @@ import pytest
 import shapely
 from shapely.geometry import mapping
 
-from pipeline.archive import write_archive
 from pipeline.cli import main
 from pipeline.cluster import LocalRunner
 from pipeline.dating import DatingRequest, date_inventory
@@ -39,8 +38,8 @@ class Uncorrected:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    return write_archive(tmp_path_factory.mktemp("dating") / "archive")
+def archive(embedded_archive):
+    return embedded_archive
 
 
 def inventory(archive, path, change):
@@ -52,8 +51,9 @@ def inventory(archive, path, change):
 
 
 @pytest.fixture(scope="module")
-def undated(archive):
-    return inventory(archive, archive.inventory.with_name("undated.geojson"), lambda row: row.pop("event_date"))[1]
+def undated(archive, tmp_path_factory):
+    path = tmp_path_factory.mktemp("dating") / "undated.geojson"
+    return inventory(archive, path, lambda row: row.pop("event_date"))[1]
 
 
 def date(archive, places, out, *more):
@@ -63,7 +63,7 @@ def date(archive, places, out, *more):
 
 @pytest.fixture(scope="module")
 def dated(archive, undated):
-    out = archive.catalog.parent / "dated.parquet"
+    out = undated.with_name("dated.parquet")
     assert date(archive, undated, out, "--min-observations", "2") == 0
     return out
 

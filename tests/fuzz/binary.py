@@ -8,6 +8,7 @@ import struct
 import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,16 @@ def _change_entry(entries: list[list[Any]], chance: random.Random, canary: Path)
         entries.append(["zarr.json", b'{"zarr_format": 3, "node_type": "group"}', 0, 0])
     elif described:
         entry = chance.choice(described)
-        entry[1] = mutate_json(json.loads(entry[1]), chance)
+        document = _document(entry)
+        entry[1] = entry[1] if document is None else mutate_json(document, chance)
+
+
+def _document(entry: Sequence[Any]) -> Any:
+    """Return what an entry says; None where an earlier change left no JSON."""
+    try:
+        return json.loads(entry[1])
+    except (ValueError, RecursionError):
+        return None
 
 
 def _run_code(entries: list[list[Any]], chance: random.Random, canary: Path) -> None:
@@ -128,14 +138,16 @@ def _run_code(entries: list[list[Any]], chance: random.Random, canary: Path) -> 
     array = chance.choice([name.rpartition("/")[0] for name in held if name.endswith("/.zarray")] or [""])
     if f"{array}/.zarray" not in held:
         return
-    described = json.loads(held[f"{array}/.zarray"][1])
+    described = _document(held[f"{array}/.zarray"])
+    if not isinstance(described, dict):
+        return
     pickled = {"id": "pickle", "protocol": 5}
     described |= chance.choice(
         ({"compressor": pickled}, {"filters": [pickled], "compressor": None, "dtype": "|O"}, {"filters": [pickled]})
     )
     held[f"{array}/.zarray"][1] = json.dumps(described).encode()
-    if ".zmetadata" in held:
-        consolidated = json.loads(held[".zmetadata"][1])
+    consolidated = _document(held[".zmetadata"]) if ".zmetadata" in held else None
+    if isinstance(consolidated, dict) and isinstance(consolidated.get("metadata"), dict):
         consolidated["metadata"][f"{array}/.zarray"] = described
         held[".zmetadata"][1] = json.dumps(consolidated).encode()
     for name, entry in held.items():

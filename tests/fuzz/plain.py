@@ -98,7 +98,9 @@ def _change(node: Any, key: Any, chance: random.Random) -> None:
     elif kind == 5:
         node[key] = chance.choice(([value], {"x": value}, str(value), [value] * 50))
     elif kind == 6 and isinstance(value, int | float):
-        node[key] = chance.choice((-value, value * 1e9, value + 0.5, str(value)))
+        # Floats end where integers do not.
+        number = value if abs(value) < 10**300 else 1.0
+        node[key] = chance.choice((-value, number * 1e9, number + 0.5, str(value)))
     elif isinstance(node, dict):
         other = chance.choice(list(node))
         node[key], node[other] = node[other], node[key]

@@ -16,7 +16,7 @@ from pipeline import grid
 from pipeline.errors import RecipeError
 from pipeline.recipes import load_recipe
 from pipeline.records import Event, Recipe, Sample
-from pipeline.sampling import Inventory, annotated_samples, negative_samples
+from pipeline.sampling import Inventory, annotated_samples, lattice, negative_samples
 
 RECIPE = load_recipe("landslides")
 STEP = 1280.0
@@ -218,6 +218,12 @@ def test_another_event_far_away_moves_no_cell() -> None:
         near, events=(*near.events, replace(near.events[-1], id="z", wkb=shapely.to_wkb(box(9.9, 46, 9.91, 46.01))))
     )
     assert set(cells(annotated_samples(near, RECIPE))) <= set(cells(annotated_samples(far, RECIPE)))
+
+
+def test_a_polygon_as_wide_as_a_country_is_refused_before_its_cells_are_counted_out(monkeypatch) -> None:
+    monkeypatch.setattr(lattice, "MOST_CELLS", 1000)
+    with pytest.raises(RecipeError, match=r"and at most 1000 are looked at; the largest polygon is 4\d\d x \d{4} km"):
+        annotated_samples(in_utm((300_000, 1_000_000, 700_000, 8_000_000)), RECIPE)
 
 
 def test_no_events_give_no_samples() -> None:

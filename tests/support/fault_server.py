@@ -84,6 +84,12 @@ class Tokens:
     claimed_life: float | None = None
     """What the service says, where it differs from the truth [s]."""
     given: int = 0
+    revoked: int = 0
+    """So many of those that were given are not taken any more, however long they were to live."""
+
+    def revoke(self) -> None:
+        """Refuse every token that was given so far."""
+        self.revoked = self.given
 
     def make(self) -> dict[str, str]:
         self.given += 1
@@ -94,7 +100,9 @@ class Tokens:
     def admits(self, query: str) -> bool:
         held = parse_qs(query)
         signature, end = held.get("sig", [""])[0], held.get("se", ["0"])[0]
-        return signature.startswith(self.mark) and time.time() < float(end)
+        number = signature.removeprefix(self.mark)
+        is_ours = signature.startswith(self.mark) and number.isdecimal()
+        return is_ours and int(number) > self.revoked and time.time() < float(end)
 
 
 class Seen(NamedTuple):
@@ -122,7 +130,10 @@ class FaultServer:
     latency: float = 0.0
     """Before every answer [s]."""
     base: str = ""
+    at_request: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """What happens when the request of this number comes in, counted from 0 since the last reset; each once."""
     _in_flight: int = 0
+    _came: int = 0
     _attempts: "Counter[tuple[str, str]]" = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -143,6 +154,10 @@ class FaultServer:
         with self._lock:
             attempt = self._attempts[path, extent]
             self._attempts[path, extent] += 1
+            happening = self.at_request.pop(self._came, None)
+            self._came += 1
+        if happening is not None:
+            happening()
         return self.script.fault(path, extent, attempt)
 
     @contextmanager
@@ -159,8 +174,9 @@ class FaultServer:
     def reset(self, script: Script) -> None:
         """Start over with another script."""
         with self._lock:
-            self.script, self.most_in_flight = script, 0
+            self.script, self.most_in_flight, self._came = script, 0, 0
             self._attempts.clear()
+            self.at_request.clear()
             self.seen.clear()
 
 

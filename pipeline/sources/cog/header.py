@@ -9,6 +9,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from pipeline.errors import SourceError
+from pipeline.sources.window import SMALLEST_PIXEL
+
 DEFLATE = (8, 32946)
 ZSTD = 50000
 PLAIN = 1
@@ -29,6 +32,8 @@ DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 _NUMBER_TAGS = (256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 324, 325, 339)
 """Sizes, sample format, compression, predictor and index of tiles (TIFF 6.0, section 8 and 'Tiled Images')."""
 _INDEX_TAGS = (324, 325)
+_PLACE_TAGS = (33550, 33922)
+"""Size of pixels, and a point whose place is known (OGC 19-008r4, section 7.3)."""
 _UNSIGNED = (3, 4, 16)
 """SHORT, LONG, and LONG8 of BigTIFF."""
 _DOUBLE, _ASCII = 12, 2
@@ -39,6 +44,10 @@ _METRE = 9001
 
 class UnknownFileError(Exception):
     """The file is made in a way that the fast reader leaves to GDAL; the text says which."""
+
+
+class TornIndexError(SourceError):
+    """The file lists other tiles than its size has; GDAL would return what happens to be in memory."""
 
 
 class ShortHeaderError(Exception):
@@ -107,6 +116,8 @@ def parse_header(head: bytes, *, whole: bool) -> TiledImage:
     ------
     ShortHeaderError
         The header goes on behind `head`.
+    TornIndexError
+        Its index of tiles does not fit its size.
     UnknownFileError
         It is no tiled TIFF of one band in a projected EPSG zone, or is packed in a way that is not known here.
     """
@@ -114,7 +125,7 @@ def parse_header(head: bytes, *, whole: bool) -> TiledImage:
     try:
         with tifffile.TiffFile(stream) as file:
             return _image(file)
-    except (ShortHeaderError, UnknownFileError):
+    except (ShortHeaderError, UnknownFileError, TornIndexError):
         raise
     except Exception as err:
         # A damaged header fails in the parser in many ways; GDAL is the judge of such files.
@@ -127,15 +138,18 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
         raise UnknownFileError("no page")
     _require_every_tag(file, page)
     _require_plain_tags(page)
+    _require_index(page)
     _require_known(page)
     left, top, pixel_width, pixel_height = _placement(page)
     offsets = np.asarray(page.dataoffsets, np.int64)
     counts = np.asarray(page.databytecounts, np.int64)
-    across, down = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
-    if not offsets.size == counts.size == across * down or (offsets < 0).any() or (counts < 0).any():
+    if (offsets < 0).any() or (counts < 0).any():
         raise UnknownFileError("tile index")
     tile = page.tilewidth * page.tilelength * np.dtype(str(page.dtype)).itemsize
     if tile > LARGEST_TILE or counts.max() > 2 * tile + _PACKED_MORE:
+        raise UnknownFileError("tile size")
+    if int(page.compression) == PLAIN and not np.isin(counts, (0, tile)).all():
+        # GDAL takes such counts for wrong, and the tiles for as long as their pixels are.
         raise UnknownFileError("tile size")
     return TiledImage(
         width=page.imagewidth,
@@ -173,6 +187,10 @@ def _require_plain_tags(page: tifffile.TiffPage) -> None:
         is_plain = tag is None or (int(tag.dtype) in _UNSIGNED and (code in _INDEX_TAGS or tag.count == 1))
         if not is_plain:
             raise UnknownFileError(f"tag {code}")
+    for code in _PLACE_TAGS:
+        tag = page.tags.get(code)
+        if tag is not None and int(tag.dtype) != _DOUBLE:
+            raise UnknownFileError(f"tag {code}")
     _require_plain_keys(page)
 
 
@@ -201,6 +219,15 @@ def _is_whole_text(tag: tifffile.TiffTag) -> bool:
     return "\x00" not in text and len(text) == tag.count - 1
 
 
+def _require_index(page: tifffile.TiffPage) -> None:
+    """Refuse a file of one band whose index has more or fewer tiles than its size, whatever its codec."""
+    if not page.is_tiled or page.samplesperpixel != 1 or page.imagedepth != 1:
+        return
+    tiles = -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength)
+    if not len(page.dataoffsets) == len(page.databytecounts) == tiles:
+        raise TornIndexError(f"its index has {len(page.dataoffsets)} tiles, its size {tiles}")
+
+
 def _require_known(page: tifffile.TiffPage) -> None:
     checks = {
         "not tiled": page.is_tiled,
@@ -213,6 +240,8 @@ def _require_known(page: tifffile.TiffPage) -> None:
         "planes": page.tags.valueof("PlanarConfiguration", 1) in (1, 2),
         "predictor of another dtype": page.dtype is not None
         and (int(page.predictor) == 1 or (int(page.predictor) == 3) == (page.dtype.kind == "f")),
+        # GDAL looks at a predictor only where a codec knows of one.
+        "predictor of plain pixels": int(page.compression) != PLAIN or int(page.predictor) == 1,
         "photometric": int(page.photometric) == 1,
     }
     for problem, is_met in checks.items():
@@ -225,7 +254,7 @@ def _placement(page: tifffile.TiffPage) -> tuple[float, float, float, float]:
     is_plain = scale is not None and tie is not None and len(scale) == 3 and len(tie) == 6 and not any(tie[:2])
     if not is_plain or "ModelTransformationTag" in page.tags:
         raise UnknownFileError("placement")
-    if not (scale[0] > 0 and scale[1] > 0 and all(map(math.isfinite, (*scale[:2], *tie[3:5])))):
+    if not (min(scale[:2]) >= SMALLEST_PIXEL and all(map(math.isfinite, (*scale[:2], *tie[3:5])))):
         raise UnknownFileError("placement")
     return float(tie[3]), float(tie[4]), float(scale[0]), float(scale[1])
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.records import AssetRef, PatchGrid, Resampling
-from pipeline.sources.access import Signer, compared, is_vouched
+from pipeline.sources.access import Signer, compared, is_vouched, public
 from pipeline.sources.checking import compare_local
 from pipeline.sources.cog.blocks import Block, fill_blocks
-from pipeline.sources.cog.header import ShortHeaderError, TiledImage, UnknownFileError, parse_header
+from pipeline.sources.cog.header import ShortHeaderError, TiledImage, TornIndexError, UnknownFileError, parse_header
 from pipeline.sources.cog.kept import KEPT, KeptHeader
 from pipeline.sources.cog.tiles import DamagedTileError, TileCache
 from pipeline.sources.cog.windows import window_of
@@ -38,6 +38,8 @@ _LONGEST_HEAD = 8 << 20
 
 Read = tuple[Wanted, PatchGrid]
 """One file on one grid."""
+Planned = Block | str | SourceError
+"""A window, why the reference has to read it, or why nobody shall."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class _Raster:
     file: Bytes | None
     image: TiledImage | None = None
     problem: str = ""
+    refusal: SourceError | None = None
+    """Why nobody shall read it."""
 
     def close(self) -> None:
         if self.file is not None:
@@ -68,8 +72,8 @@ class CogReader:
     left_to_reference: "Counter[str]" = field(default_factory=Counter)
     """Windows that the reference reader read, by reason."""
     _open: "OrderedDict[str, _Raster]" = field(default_factory=OrderedDict)
-    _ahead: "dict[Read, Block | str]" = field(default_factory=dict)
-    """What was read before it is asked for, or why it is left to the reference reader."""
+    _ahead: "dict[Read, Planned]" = field(default_factory=dict)
+    """What was read before it is asked for."""
 
     def read(self, href: str, grid: PatchGrid, *, resampling: Resampling) -> NDArray[Any]:
         """Read the first band of `href` on `grid`; what comes back and what is raised is as `RasterReader.read`."""
@@ -105,6 +109,9 @@ class CogReader:
     def read_measured_bands(self, wanted: Sequence[Wanted], grid: PatchGrid) -> list[NDArray[np.float32]]:
         """Read several bands of a physical quantity."""
         rasters = self._opened([one.href for one in wanted])
+        for raster in rasters.values():
+            if raster.refusal is not None:
+                raise raster.refusal
         floats = [one for one in wanted if (image := rasters[one.href].image) is not None and image.dtype.kind == "f"]
         read = dict(zip(floats, self.read_bands(floats, grid), strict=True))
         return [
@@ -132,7 +139,7 @@ class CogReader:
             reasons = ", ".join(f"{count} × {reason}" for reason, count in sorted(self.left_to_reference.items()))
             logger.debug("%d windows read from tiles; left to GDAL: %s", self.windows, reasons)
 
-    def _read_together(self, reads: Sequence[Read], *, keep: bool) -> "dict[Read, Block | str]":
+    def _read_together(self, reads: Sequence[Read], *, keep: bool) -> "dict[Read, Planned]":
         rasters = self._opened([wanted.href for wanted, _ in reads])
         found = {(wanted, grid): _block(wanted, rasters[wanted.href], grid) for wanted, grid in reads}
         blocks = [block for block in found.values() if isinstance(block, Block)]
@@ -146,7 +153,10 @@ class CogReader:
         self.tiles.trim()
         return found
 
-    def _finish(self, wanted: Wanted, block: Block | str, grid: PatchGrid) -> NDArray[Any]:
+    def _finish(self, wanted: Wanted, block: Planned, grid: PatchGrid) -> NDArray[Any]:
+        if isinstance(block, SourceError):
+            self._forget(wanted.href)
+            raise block
         if isinstance(block, Block):
             if block.problem is None and not block.awaited:
                 self.windows += 1
@@ -187,10 +197,10 @@ class CogReader:
             raster.close()
 
 
-def _block(wanted: Wanted, raster: _Raster, grid: PatchGrid) -> Block | str:
-    """Return the window that `grid` takes from a file, still to be filled, or why the reference has to read it."""
+def _block(wanted: Wanted, raster: _Raster, grid: PatchGrid) -> Planned:
+    """Return the window that `grid` takes from a file, still to be filled."""
     if raster.image is None:
-        return raster.problem
+        return raster.refusal or raster.problem
     window = window_of(raster.image, grid, wanted.resampling)
     if window is None:
         return "warp"
@@ -234,6 +244,8 @@ def _raster(href: str, file: Bytes | None, kept: KeptHeader | None, head: "Futur
     except TransientSourceError:
         file.close()
         raise
+    except TornIndexError as err:
+        return _Raster(file, refusal=SourceError(f"{public(href)} cannot be read: {err}"))
     except (UnknownFileError, NoRangesError, OSError, SourceError) as err:
         return _Raster(file, problem=str(err) or type(err).__name__)
     if known is not None and isinstance(file, RemoteBytes):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.transform import from_origin
@@ -126,6 +127,56 @@ def test_a_damaged_file_ends_as_with_the_reference(tmp_path, cut):
             except SourceError as err:
                 outcomes.append((type(err), str(err)))
     assert outcomes[0] == outcomes[1]
+
+
+PLAIN_FILE = {
+    "dtype": "uint16", "predictor": 1, "compress": "none", "blockxsize": 64, "blockysize": 64, "width": 150,
+    "height": 150, "nodata": 0, "pixel": 10.0, "overviews": False,
+}  # fmt: skip
+WRONG = {
+    "plain tiles of other lengths": (259, 1, {"compress": "deflate"}),
+    "plain tiles with a predictor": (259, 1, {"compress": "deflate", "predictor": 2}),
+    "lengths that do not fit plain tiles": (325, (1000, 2000) * 4 + (1000,), {}),
+    "pixels without an area": (33550, (1e-200, 1e-200, 0.0), {}),
+    "pixels of a picometre": (33550, (1e-12, 10.0, 0.0), {}),
+}
+
+
+@pytest.mark.parametrize(("code", "value", "made"), WRONG.values(), ids=WRONG)
+def test_what_a_header_says_wrongly_is_judged_by_the_reference(tmp_path, code, value, made):
+    path = tmp_path / "band.tif"
+    write(path, PLAIN_FILE | made, 1)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[code].overwrite(value)
+    # Of the upper tiles only the first rows: those are there, whatever the lengths say.
+    grid = PatchGrid(epsg=32633, left=LEFT, top=TOP + 600, size=64, resolution=10.0)
+    with open_reference(Plain()) as reference:
+        fast = CogReader(Plain(), RasterReader(Plain()))
+        results = [_bits(reader, str(path), grid) for reader in (reference, fast)]
+        fast.close()
+    assert results[0] == results[1]
+    assert fast.windows == 0
+
+
+@pytest.mark.parametrize("compress", ["deflate", "lzw"])
+def test_a_file_that_lists_other_tiles_than_its_size_has_is_refused(tmp_path, compress):
+    path = tmp_path / "band.tif"
+    write(path, PLAIN_FILE | {"compress": compress}, 1)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[322].overwrite(32)
+    grid = PatchGrid(epsg=32633, left=LEFT, top=TOP, size=64, resolution=10.0)
+    fast = CogReader(Plain(), RasterReader(Plain()))
+    for read in (fast.read, fast.read_measured):
+        with pytest.raises(SourceError, match=r"band\.tif cannot be read: its index has 9 tiles, its size 15"):
+            read(str(path), grid, resampling="nearest")
+    fast.close()
+
+
+def _bits(reader: Any, href: str, grid: PatchGrid) -> bytes | str:
+    try:
+        return reader.read(href, grid, resampling="nearest").tobytes()
+    except SourceError as err:
+        return str(err)
 
 
 def test_real_files_give_the_same_bits(shared):

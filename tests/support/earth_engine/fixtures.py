@@ -7,7 +7,7 @@ from pathlib import Path
 import ee
 import pytest
 
-from pipeline.archive import Archive, write_archive
+from pipeline.archive import Archive
 from pipeline.sources.earth_engine import governor, session, usage
 
 from .account import PROJECT, write_account
@@ -19,8 +19,8 @@ Serve = Callable[..., AbstractContextManager[Emulator]]
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    return write_archive(tmp_path_factory.mktemp("earth") / "archive")
+def archive(embedded_archive: Archive) -> Archive:
+    return embedded_archive
 
 
 @pytest.fixture(scope="session")
