@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline import grid
-from pipeline.plan.overlaps import Indices, Overlaps, Windows, moments, overlaps
+from pipeline.plan.overlaps import Indices, Overlaps, Windows, overlaps
 from pipeline.plan.windows import Interval
 from pipeline.records import Sample, Scene
 
@@ -72,7 +72,7 @@ def _join_passes(scenes: Sequence[Scene], pairs: Overlaps) -> _Passes:
     order = np.lexsort((name, pairs.patch))
     patch, name = pairs.patch[order], name[order]
     first = np.flatnonzero(np.diff(patch, prepend=-1) | np.diff(name, prepend=-1))
-    begun = np.minimum.reduceat(moments(scenes)[pairs.scene[order]], first)
+    begun = np.minimum.reduceat(pairs.acquired[order], first)
     by_time = np.lexsort((name[first], begun, patch[first]))
     return _Passes(
         patch=patch[first[by_time]],
@@ -178,11 +178,8 @@ def partnered(optical: Sequence[Candidate], level1c: Sequence[Candidate]) -> lis
 
 def scenes_with(scenes: Iterable[Scene], bands: Sequence[str], orbit_state: str | None) -> list[Scene]:
     """Return the scenes that have all of `bands` and, for radar, the pass direction."""
-    return [
-        scene
-        for scene in scenes
-        if all(band in scene.hrefs for band in bands) and orbit_state in {None, scene.orbit_state}
-    ]
+    wanted = frozenset(bands)
+    return [scene for scene in scenes if wanted <= scene.hrefs.keys() and orbit_state in {None, scene.orbit_state}]
 
 
 def _is_inside(moment: datetime, intervals: tuple[Interval, ...]) -> bool:

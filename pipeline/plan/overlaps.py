@@ -28,6 +28,8 @@ class Overlaps:
     patch: Indices
     """Index into the samples."""
     scene: Indices
+    acquired: Indices
+    """When the scene was acquired [µs since 1970]."""
     share: NDArray[np.float64]
     """Share of the patch inside the scene's outline, above 0 [1]; 1.0 where the outline covers the patch."""
     outlines: Geometries
@@ -57,9 +59,9 @@ def overlaps(samples: Sequence[Sample], scenes: Sequence[Scene], windows: Window
     shape_of = np.array([numbers.setdefault(scene.footprint, len(numbers)) for scene in scenes], np.int64)
     shapes = np.array(shapely.from_wkb(list(numbers)), dtype=object)
     meeting_patch, meeting_shape = shapely.STRtree(shapes).query(outlines)
-    meeting, scene = _within(
-        scenes, shape_of, meeting_patch, meeting_shape, [windows(sample) for sample in samples] if windows else None
-    )
+    acquired = np.array([_micros(scene.acquired) for scene in scenes], np.int64)
+    within = [windows(sample) for sample in samples] if windows else None
+    meeting, scene = _within(acquired, shape_of, meeting_patch, meeting_shape, within)
     used, part_of = np.unique(meeting, return_inverse=True)
     share, parts = _parts(outlines[meeting_patch[used]], shapes, meeting_shape[used])
     patch = meeting_patch[meeting]
@@ -68,6 +70,7 @@ def overlaps(samples: Sequence[Sample], scenes: Sequence[Scene], windows: Window
     return Overlaps(
         patch=patch[kept],
         scene=scene[kept],
+        acquired=acquired[scene[kept]],
         share=share[part_of[kept]],
         outlines=outlines,
         part_of=part_of[kept],
@@ -75,20 +78,14 @@ def overlaps(samples: Sequence[Sample], scenes: Sequence[Scene], windows: Window
     )
 
 
-def moments(scenes: Sequence[Scene]) -> Indices:
-    """Return when each scene was acquired [µs since 1970]."""
-    return np.array([_micros(scene.acquired) for scene in scenes], np.int64)
-
-
 def _within(
-    scenes: Sequence[Scene],
+    acquired: Indices,
     shape_of: Indices,
     patch: Indices,
     shape: Indices,
     windows: Sequence[tuple[Interval, ...]] | None,
 ) -> tuple[Indices, Indices]:
     """Return each scene of a pair of patch and shape that was acquired in a window of the patch, with the pair."""
-    acquired = moments(scenes)
     # A scene's key ascends with its shape and, for one shape, with time.
     times, rank = np.unique(acquired, return_inverse=True)
     stride = len(times) + 1
@@ -103,10 +100,10 @@ def _within(
         count = np.maximum(last - first, 0)
         within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         scene = by_key[np.repeat(first, count) + within]
-        found.append(np.repeat(np.arange(len(patch)), count) * len(scenes) + scene)
+        found.append(np.repeat(np.arange(len(patch)), count) * len(acquired) + scene)
     # Windows may overlap.
     pairs = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
-    return pairs // len(scenes), pairs % len(scenes)
+    return pairs // len(acquired), pairs % len(acquired)
 
 
 def _limits(windows: Sequence[tuple[Interval, ...]]) -> list[tuple[Indices, Indices]]:

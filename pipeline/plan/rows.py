@@ -7,16 +7,10 @@ from datetime import datetime, timedelta
 from itertools import chain
 from operator import attrgetter
 
-from pipeline.plan.candidates import (
-    WHOLE,
-    Candidate,
-    Windows,
-    find_candidates,
-    partnered,
-    scenes_with,
-)
+from pipeline.plan.candidates import WHOLE, Candidate, find_candidates, partnered, scenes_with
 from pipeline.plan.choices import Choices, mask_band
 from pipeline.plan.labels import label_rows
+from pipeline.plan.overlaps import Windows
 from pipeline.plan.own import clear_candidates, own_images, own_windows
 from pipeline.plan.policies import Scores, hidden_share, optical_series, own_series, radar_series, told_reason
 from pipeline.plan.replacing import Lost, lost_images, stand_ins
@@ -127,6 +121,19 @@ def optical_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Re
     bands = needed_bands("S2L2A", recipe)
     serving = [scene for scene in scenes if scene.product == "S2L2A"] if bands else []
     return find_candidates(samples, scenes_with(serving, bands, None), lambda sample: windows_of(sample, recipe))
+
+
+def chosen_optical(
+    samples: Sequence[Sample], scenes: Sequence[Scene], offer: Offer, scores: Scores, recipe: Recipe
+) -> dict[str, list[Candidate]]:
+    """Return the Sentinel-2 acquisitions of those on `offer` that each sample's series is made of."""
+    level1c = next((modality for modality in recipe.wanted if modality.product == "S2L1C"), None)
+    partners = _offer(samples, scenes, recipe, level1c) if level1c else {}
+    chosen = {}
+    for sample in samples:
+        frames = _optical_frames(sample, offer[sample.id], partners.get(sample.id), scores, recipe)
+        chosen[sample.id] = [frame.candidate for frame in frames if frame.candidate is not None]
+    return chosen
 
 
 def radar_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> Offer:
