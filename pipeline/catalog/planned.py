@@ -23,7 +23,7 @@ from pipeline.catalog.stored import TableWriter, open_table
 from pipeline.plan.packing import Place
 from pipeline.records import PlanRow
 
-STRETCH = 2048
+STRETCH = 1024
 """Patches in a stretch of the order of packing: what is sorted at a time."""
 GROUP_ROWS = 16_384
 """A row group ends with the file that reaches so many rows."""

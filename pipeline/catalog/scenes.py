@@ -23,6 +23,9 @@ GROUP_SCENES = 8192
 BOX_SAMPLES = 64
 """So many neighbouring samples are looked up by their common box."""
 
+_GEOMETRIES = ("Point", "LineString", "LinearRing", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon")
+"""Names of geometries by the numbers that shapely gives them."""
+
 RENAMED = {"geometry": "footprint"}
 Boxes = NDArray[np.float32]
 """West, south, east, north [degrees] of each, rounded outwards; (number, 4)."""
@@ -114,11 +117,13 @@ class SceneWriter(TableWriter):
             self._write_group(waiting[first : first + GROUP_SCENES])
 
     def _write_group(self, scenes: Sequence[Scene]) -> None:
-        shapes = shapely.from_wkb([scene.footprint for scene in scenes])
-        parts, owners = shapely.get_parts(shapes, return_index=True)
-        self._boxes.append(_outwards(shapely.bounds(parts)))
+        shapes, owners = np.array(shapely.from_wkb([scene.footprint for scene in scenes])), np.arange(len(scenes))
+        kinds = np.unique(shapely.get_type_id(shapes)).tolist()
+        self._shapes.update(_GEOMETRIES[kind] for kind in kinds)
+        if kinds != [shapely.GeometryType.POLYGON]:
+            shapes, owners = shapely.get_parts(shapes, return_index=True)
+        self._boxes.append(_outwards(shapely.bounds(shapes)))
         self._owners.append(owners + self.count)
-        self._shapes.update(shape.geom_type for shape in shapes)
         self.count += len(scenes)
         table = to_table(scenes, Scene)
         outlines = table["footprint"]
