@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.assemble import BuildOptions, batches_of, build_shard, unfinished
 from pipeline.catalog import Decided, read_decided, replanned, write_built, write_replanned
-from pipeline.catalog.built import LedgerRow
+from pipeline.catalog.built import Ledger
 from pipeline.catalog.decided import TABLES, write_places
 from pipeline.catalog.planned import STRETCH, Order, write_plan
 from pipeline.catalog.scores import ScoreTable
@@ -307,7 +307,7 @@ def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
     return replace(options, source=source.with_permits(permits), threads=threads)
 
 
-def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:
+def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> Ledger:
     """Write ledger, metadata, statistics, preview and card; returns the ledger."""
     shards = shards_of(decided, recipe)
     with writing(root):
