@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,35 +11,46 @@ import numpy as np
 
 from pipeline.assemble import BuildOptions, batches_of, build_shard, unfinished
 from pipeline.catalog import Decided, read_decided, replanned, write_built, write_replanned
-from pipeline.catalog.built import LedgerRow
+from pipeline.catalog.built import Ledger
 from pipeline.catalog.decided import TABLES, write_places
 from pipeline.catalog.planned import STRETCH, Order, write_plan
-from pipeline.catalog.scores import ScoreTable, ScoreWriter
-from pipeline.cluster import Runner, limited
+from pipeline.catalog.scores import ScoreTable
+from pipeline.cluster import Runner
 from pipeline.errors import RecipeError
 from pipeline.folder import Request, clear_leftovers, end_planning, start_folder, writing
-from pipeline.plan.majority import majority_grids
 from pipeline.plan.packing import NOWHERE, Place, pack, packing_order
-from pipeline.plan.policies import is_measured
-from pipeline.plan.rows import needed_bands, optical_offer, radar_offer
-from pipeline.planning import Decisions, Neighbourhood, by_key, decide_neighbourhood, neighbourhoods, without_collector
+from pipeline.planning import Decisions, Neighbourhood, decide_neighbourhood, neighbourhoods
 from pipeline.receipts import plan_digest
-from pipeline.records import Recipe, Sample, Scene, Score, Shard, ShardReport, Unreadable, unreadable_in
+from pipeline.records import Recipe, Scene, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.report import write_card, write_preview
+from pipeline.scoring import Progress, survey
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
-from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource, ScoringSource
+from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource
 from pipeline.sources.permits import LimitedSource
 from pipeline.sources.reading import together_of
-from pipeline.survey import place_batches, survey_batch, survey_batches
 from pipeline.targets import require_room, target_of
+
+__all__ = [
+    "BUILD_ROUNDS",
+    "Cost",
+    "Progress",
+    "build",
+    "connect",
+    "cost_of",
+    "fallback_line",
+    "finish",
+    "forecast_of",
+    "load_plan",
+    "make_plan",
+    "shards_of",
+    "survey",
+    "verification_line",
+    "vouched",
+]
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
-"""Called with how many units of a stage are done, and how many there are."""
-
-SURVEY_THREADS = 8
 BUILD_ROUNDS = 3
 """How often shards that a transient fault stopped are tried in one run."""
 
@@ -67,98 +78,6 @@ def connect(request: Request) -> Source:
     if isinstance(source, ParticularSource):
         source.check(request.recipe)
     return source
-
-
-def survey(
-    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress, *, verify: str = ""
-) -> tuple[Found, ScoreTable]:
-    """Score every patch on every Sentinel-2 acquisition that could serve it, neighbourhood after neighbourhood.
-
-    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise. `verify` is as in
-    `BuildOptions`.
-
-    Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
-    zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
-    """
-    moved: dict[str, Sample] = {}
-    bar = _Bar(progress, len(found.samples))
-    run = _Survey(source, runner, bar, verify)
-
-    def score(samples: Sequence[Sample]) -> list[Score]:
-        scored = [sample for sample in samples if sample.id not in found.unlabelled]
-        scenes = found.scenes.near(samples).read()
-        scores = _score(scored, scenes, recipe, run)
-        if recipe.seasons is not None and recipe.places.crs is None:
-            elsewhere = majority_grids(scored, scenes, by_key(scores), recipe)
-            scores = [score for score in scores if score.sample_id not in elsewhere]
-            scores += _score(list(elsewhere.values()), scenes, recipe, run)
-            moved.update(elsewhere)
-        return sorted(scores, key=lambda score: (score.sample_id, score.acquired, score.acquisition))
-
-    table_path = found.scenes.path.with_name("survey.parquet")
-    with writing(table_path.parent.parent), ScoreWriter(table_path) as table:
-        for samples in neighbourhoods(found.samples):
-            bar.enter(len(samples))
-            with without_collector():
-                table.add(score(samples))
-    samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
-    return replace(found, samples=samples), table.table()
-
-
-class _Bar:
-    """Progress over batches whose number is known of the neighbourhoods so far; of the others it is foretold."""
-
-    def __init__(self, progress: Progress, samples: int) -> None:
-        self._progress, self._samples = progress, samples
-        self._begun = self._done = self._known = 0
-
-    def enter(self, samples: int) -> None:
-        """Say that so many more samples are at work."""
-        self._begun += samples
-
-    def expect(self, batches: int) -> None:
-        """Say that so many more batches are known of."""
-        self._known += batches
-        self._show()
-
-    def step(self) -> None:
-        """Say that one more batch is done."""
-        self._done += 1
-        self._show()
-
-    def _show(self) -> None:
-        self._progress(self._done, round(self._known * self._samples / max(self._begun, 1)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Survey:
-    """What scores are made with."""
-
-    source: Source
-    runner: Runner
-    bar: _Bar
-    verify: str
-
-
-def _score(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, run: _Survey) -> list[Score]:
-    if not samples:
-        return []
-    source, bar = run.source, run.bar
-    group = survey_batches
-    if isinstance(source, ScoringSource):
-        group = partial(place_batches, largest=source.windows_at_once)
-    batches = group(samples, optical_offer(samples, scenes, recipe))
-    radar = needed_bands("S1", recipe)
-    if radar and is_measured(recipe):
-        offer = radar_offer(samples, scenes, recipe)
-        batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
-    scores: list[Score] = []
-    bar.expect(len(batches))
-    task = partial(survey_batch, source=limited(source, run.runner), verify=run.verify)
-    for batch in run.runner.run(task, batches, threads=SURVEY_THREADS):
-        scores += batch
-        bar.step()
-    return scores
 
 
 def make_plan(request: Request, found: Found, scores: ScoreTable, runner: Runner) -> None:
@@ -389,7 +308,7 @@ def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
     return replace(options, source=source.with_permits(permits), threads=threads)
 
 
-def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> list[LedgerRow]:
+def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> Ledger:
     """Write ledger, metadata, statistics, preview and card; returns the ledger."""
     shards = shards_of(decided, recipe)
     with writing(root):

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Literal
 
 from pipeline.catalog import Decided, read_decided
-from pipeline.catalog.built import make_ledger
+from pipeline.catalog.built import LedgerRow, file_rows, read_details, rejected_rows, unplaced_rows
 from pipeline.errors import LayoutError, PipelineError
 from pipeline.folder import read_recipe
 from pipeline.receipts import STOPPED, load_attempts, load_receipt, plan_digest
@@ -126,18 +126,23 @@ def dataset_status(root: Path) -> Status:
 
 
 def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard]) -> Status:
-    looked = [_look(root, shard, recipe) for shard in shards]
-    files = [file for file, _ in looked]
-    ledger = make_ledger(decided, shards, [report for _, report in looked if report is not None])
+    files, patches = [], _Patches()
+    details = read_details(decided)
+    for shard in shards:
+        file, report = _look(root, shard, recipe)
+        files.append(file)
+        patches.add(file_rows(shard, report, details))
+    patches.add(list(unplaced_rows(decided)))
+    patches.add(rejected_rows(decided))
     done = [file for file in files if file.state == "done"]
     return Status(
         dataset=str(root),
         recipe=recipe.name,
         stage=_stage(root, files),
         files=dict(Counter(file.state for file in files)),
-        patches=dict(Counter(row.state for row in ledger)),
-        missing=_counts(missing_counts([row for row in ledger if row.state == "missing"])),
-        replaced=_counts(replaced_counts(ledger)),
+        patches=dict(patches.states),
+        missing=_counts(patches.missing),
+        replaced=_counts(patches.replaced),
         open=tuple(file for file in files if file.fault or file.state == "damaged")[:LISTED],
         slowest=_top(done, [file.seconds for file in done]),
         largest=_top(done, [file.bytes for file in done]),
@@ -145,6 +150,20 @@ def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard
         pace=_pace(done, [file for file in files if file.state != "done"]),
         failed_requests=added(*(file.failed_requests for file in files)),
     )
+
+
+class _Patches:
+    """Counts the rows of a ledger that is never held as a whole."""
+
+    def __init__(self) -> None:
+        self.states: Counter[str] = Counter()
+        self.missing: Counter[tuple[str, str]] = Counter()
+        self.replaced: Counter[tuple[str, str]] = Counter()
+
+    def add(self, rows: Sequence[LedgerRow]) -> None:
+        self.states.update(row.state for row in rows)
+        self.missing.update(missing_counts([row for row in rows if row.state == "missing"]))
+        self.replaced.update(replaced_counts(rows))
 
 
 def _look(root: Path, shard: Shard, recipe: Recipe) -> tuple[FileState, ShardReport | None]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.pixels.classification import ClassShares, class_shares
 from pipeline.plan.candidates import Candidate
-from pipeline.plan.rows import MASK_BAND
+from pipeline.plan.choices import MASK_BAND
 from pipeline.records import PatchGrid, Reason, Resampling, Sample, Score
 from pipeline.sources.access import Signer
 from pipeline.sources.contract import ScoreWindow, ScoringSource

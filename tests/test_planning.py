@@ -1,6 +1,7 @@
 """Planning in neighbourhoods against planning at once, and the order of what lies on disk."""
 
 import random
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from pipeline.plan.rows import plan_rows
 from pipeline.planning import by_key, neighbourhoods, served
 from pipeline.receipts import plan_digest
 from pipeline.recipes import load_recipe
-from pipeline.records import Recipe, Sample, Scene, Score
+from pipeline.records import PlanRow, Recipe, Sample, Scene, Score
 from pipeline.search import Found
 
 FIRST = datetime(2021, 3, 1, tzinfo=UTC)
@@ -149,6 +150,9 @@ def test_neighbourhoods_plan_what_all_samples_at_once_do(tmp_path: Path, packing
     assert decided.places == spots
     assert sorted(decided.rows, key=_key) == sorted(rows, key=_key)
     assert any(row.alternates for row in decided.rows)
+    loose = [row for row in rows if row.sample_id not in inside]
+    assert {_key(row) for row in decided.unplaced()} == {_key(row) for row in loose}
+    assert all(row.choice == one.choice for row, one in _paired(decided.unplaced(), loose))
     expected = make_shards(samples, {}, spots, rows, recipe)
     shards = stages.shards_of(decided, recipe)
     assert len(shards) == len(expected)
@@ -156,6 +160,10 @@ def test_neighbourhoods_plan_what_all_samples_at_once_do(tmp_path: Path, packing
     assert {plan_digest(shard, recipe) for shard in shards} == {plan_digest(shard, recipe) for shard in expected}
     assert [shards[0], shards[-1]] == [*shards[:1], *shards[-1:]]
     assert not (tmp_path / ".planning").exists()
+
+
+def _paired(found: Iterable[PlanRow], expected: Iterable[PlanRow]) -> list[tuple[PlanRow, PlanRow]]:
+    return list(zip(sorted(found, key=_key), sorted(expected, key=_key), strict=True))
 
 
 def _key(row: object) -> tuple[str, str, int]:

@@ -1,17 +1,21 @@
 """What is written after building: the ledger, the metadata in v1.1 columns, and the statistics."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalog.codec import to_table, write_table
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.catalog.codec import from_table, to_table, write_table
 from pipeline.catalog.decided import Decided
 from pipeline.catalog.frames import frames_table
 from pipeline.catalog.labels import labels_table
 from pipeline.catalog.metadata import write_metadata
+from pipeline.catalog.stored import Stored
 from pipeline.plan.packing import ALL
 from pipeline.records import Moments, PatchReport, PlanRow, Reason, Shard, ShardReport
 
@@ -72,36 +76,59 @@ CLASS_MODALITIES = frozenset({"SCL", "MASK_SERIES"})
 
 def write_built(
     root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]
-) -> tuple[list[LedgerRow], Statistics]:
-    """Write ledger, frames, labels, metadata/*.parquet and statistics.json; returns ledger and statistics."""
-    ledger = make_ledger(decided, shards, reports)
-    write_table(root / "ledger.parquet", to_table(ledger, LedgerRow))
+) -> tuple[Ledger, Statistics]:
+    """Write ledger, frames, labels, metadata/*.parquet and statistics.json; returns ledger and statistics.
+
+    The ledger's rows are read back as they are asked for.
+    """
+    write_table(root / "ledger.parquet", ledger_table(decided, shards, reports))
     write_table(root / "frames.parquet", frames_table(shards, reports))
     write_table(root / "labels.parquet", labels_table(decided, shards, reports))
     write_metadata(root, decided, shards, reports)
     _write_splits(root, shards)
     statistics = band_statistics(shards, reports)
     _write_text(root / "statistics.json", json.dumps(statistics, indent=1, allow_nan=False) + "\n")
-    return ledger, statistics
+    return Stored(root / "ledger.parquet", LedgerRow), statistics
 
 
 def make_ledger(decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> list[LedgerRow]:
+    """Return the rows of `ledger_table`."""
+    return from_table(ledger_table(decided, shards, reports), LedgerRow)
+
+
+def ledger_table(decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> pa.Table:
     """Return the union of receipts, of what the plan could not give a place in any file, and of rejected events."""
     by_path = {report.path: report for report in reports}
-    details = {(image.sample_id, image.acquisition): image.detail for image in reversed(decided.unreadable)}
-    rows: list[LedgerRow] = []
-    for shard in shards:
-        report = by_path.get(shard.path)
-        if report is None or report.state != "done":
-            detail = report.error if report else "not built"
-            patches: Iterable[PatchReport] = (_unbuilt(row, detail) for row in shard.rows)
-        else:
-            patches = (_explained(patch, details) for patch in report.patches)
-        rows += [_ledger_row(patch, shard.modality, report, shard.path) for patch in patches]
-    unplaced = (row for row in decided.rows if not decided.places[row.sample_id].shard)
-    rows += [_ledger_row(_planned_gap(row), row.modality) for row in unplaced]
-    rows += rejected_rows(decided)
-    return sorted(rows, key=lambda row: (row.sample_id, row.modality, row.timestep, row.event_id))
+    details = read_details(decided)
+    parts = [to_table(file_rows(shard, by_path.get(shard.path), details), LedgerRow) for shard in shards]
+    rest = [*unplaced_rows(decided), *rejected_rows(decided)]
+    table = pa.concat_tables([*parts, to_table(rest, LedgerRow)])
+    keys = ("sample_id", "modality", "timestep", "event_id")
+    return table.take(pc.sort_indices(table, [(key, "ascending") for key in keys])).combine_chunks()
+
+
+Details = Mapping[tuple[str, str], str]
+"""What was read of images that proved of no use, by sample id and acquisition."""
+
+
+def read_details(decided: Decided) -> Details:
+    """Return what was read of the images that proved of no use."""
+    return {(image.sample_id, image.acquisition): image.detail for image in reversed(decided.unreadable)}
+
+
+def file_rows(shard: Shard, report: ShardReport | None, details: Details) -> list[LedgerRow]:
+    """Return the ledger's rows of one file; `report` None where it was never built."""
+    if report is None or report.state != "done":
+        detail = report.error if report else "not built"
+        patches: Iterable[PatchReport] = (_unbuilt(row, detail) for row in shard.rows)
+    else:
+        patches = (_explained(patch, details) for patch in report.patches)
+    return [_ledger_row(patch, shard.modality, report, shard.path) for patch in patches]
+
+
+def unplaced_rows(decided: Decided) -> Iterator[LedgerRow]:
+    """Yield the ledger's rows of what the plan could not give a place in any file."""
+    return (_ledger_row(_planned_gap(row), row.modality) for row in decided.unplaced())
 
 
 def rejected_rows(decided: Decided) -> list[LedgerRow]:
@@ -119,14 +146,13 @@ def band_statistics(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> 
     """Return modality → band → count, mean, std, min, max over valid pixels, merged in the order of file names."""
     merged: dict[str, dict[str, list[Moments]]] = {}
     by_path = {report.path: report for report in reports if report.state == "done"}
-    for shard in sorted(shards, key=lambda shard: shard.path):
-        if shard.modality in CLASS_MODALITIES:
-            continue
-        report = by_path.get(shard.path)
+    files = [(shard.path, shard.modality, shard.bands) for shard in shards if shard.modality not in CLASS_MODALITIES]
+    for path, modality, bands in sorted(files):
+        report = by_path.get(path)
         if report is None:
             continue
-        for band, moments in zip(shard.bands, report.moments, strict=True):
-            merged.setdefault(shard.modality, {}).setdefault(band, []).append(moments)
+        for band, moments in zip(bands, report.moments, strict=True):
+            merged.setdefault(modality, {}).setdefault(band, []).append(moments)
     return {modality: {band: _summary(parts) for band, parts in bands.items()} for modality, bands in merged.items()}
 
 
@@ -156,7 +182,7 @@ def _planned_gap(row: PlanRow) -> PatchReport:
     )
 
 
-def _explained(patch: PatchReport, details: Mapping[tuple[str, str], str]) -> PatchReport:
+def _explained(patch: PatchReport, details: Details) -> PatchReport:
     """Return the report with what was read of the image that was planned first."""
     detail = patch.detail or details.get((patch.sample_id, patch.first_choice), "")
     return replace(patch, detail=detail) if detail else patch

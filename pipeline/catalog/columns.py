@@ -3,10 +3,11 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from operator import attrgetter
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -22,8 +23,9 @@ _SIMPLE: dict[Any, pa.DataType] = {
     bytes: pa.binary(),
     datetime: pa.timestamp("us", tz="UTC"),
 }
-_REPEATED = frozenset({str, bytes, datetime})
-"""Kinds of which a column holds the same value many times; each is made once."""
+_NUMBERS = frozenset({int, float, bool})
+_LOOKED_AT = 2048
+"""Values that tell whether a column holds the same text many times."""
 
 
 class UnexpectedColumn(Exception):  # noqa: N818
@@ -151,9 +153,17 @@ def decode(array: pa.Array, annotation: Any) -> list[Any]:
 
 def decode_records(columns: Mapping[str, pa.Array], record: type[Any]) -> list[Any]:
     """Return records from the arrays of their fields; raises UnexpectedColumn as `decode` does."""
-    names = tuple(fields_of(record))
-    values = [decode(columns[name], hint) for name, hint in fields_of(record).items()]
-    return [record(**dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]
+    values = {name: decode(columns[name], hint) for name, hint in fields_of(record).items()}
+    count = len(next(iter(values.values())))
+    # A record's own __init__ would set the same fields one by one, at three times the price.
+    records = list(map(object.__new__, repeat(record, count)))
+    for name, held in values.items():
+        _exhaust(map(object.__setattr__, records, repeat(name), held))
+    return records
+
+
+def _exhaust(steps: Iterable[None]) -> None:
+    deque(steps, maxlen=0)
 
 
 def _children(array: pa.Array, record: type[Any]) -> dict[str, pa.Array]:
@@ -171,7 +181,10 @@ def _parts(array: pa.Array, flat: list[Any]) -> Iterator[list[Any]]:
 
 
 def _simple(array: pa.Array, annotation: Any) -> list[Any]:
-    if annotation not in _REPEATED and arrow_type(annotation) != pa.string():
+    if annotation in _NUMBERS:
+        numbers: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+        return numbers
+    if annotation is not datetime and not _is_repeated(array):
         values: list[Any] = array.to_pylist()
         return values
     distinct = array.dictionary_encode()
@@ -180,7 +193,13 @@ def _simple(array: pa.Array, annotation: Any) -> list[Any]:
         known = [EPOCH + timedelta(microseconds=moment) for moment in kinds.cast(pa.int64()).to_pylist()]
     else:
         known = kinds.to_pylist()
-    return [known[index] for index in distinct.indices.to_pylist()]
+    return [known[index] for index in distinct.indices.to_numpy().tolist()]
+
+
+def _is_repeated(array: pa.Array) -> bool:
+    """Tell whether values come several times, from some of them: then it pays to make each once."""
+    some = array[:_LOOKED_AT]
+    return 2 * len(some.unique()) <= len(some)
 
 
 def _require(is_as_expected: bool) -> None:  # noqa: FBT001

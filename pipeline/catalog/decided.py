@@ -16,7 +16,7 @@ import shapely
 
 from pipeline import grid
 from pipeline.catalog.codec import arrow_schema, from_table, read_table, to_table, with_geometry, write_table
-from pipeline.catalog.files import StoredShards
+from pipeline.catalog.files import StoredShards, rows_in_no_file
 from pipeline.catalog.planned import PLAN_SCHEMA
 from pipeline.catalog.scenes import SCENES_SCHEMA, SceneWriter, scenes_over
 from pipeline.catalog.stored import Stored, open_table
@@ -58,6 +58,12 @@ class Decided:
         if isinstance(self.rows, Stored):
             return StoredShards(self.rows.path, files, recipe)
         return shards_from(self.rows, files, recipe)
+
+    def unplaced(self) -> Iterator[PlanRow]:
+        """Yield the rows of samples in no file; of those on disk without their alternates."""
+        if isinstance(self.rows, Stored):
+            return rows_in_no_file(self.rows.path)
+        return (row for row in self.rows if not self.places[row.sample_id].shard)
 
 
 def replanned(decided: Decided, unreadable: Iterable[Unreadable], recipe: Recipe) -> Decided:

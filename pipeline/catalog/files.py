@@ -45,6 +45,10 @@ class StoredShards(Sequence[Shard]):
         """Yield the files in the order of the plan."""
         return self.where(lambda _: True)
 
+    def modalities(self) -> Iterator[str]:
+        """Yield the modality of every file."""
+        return (modality for _, modality in self._ordered())
+
     def where(self, is_wanted: Callable[[Key], bool]) -> Iterator[Shard]:
         """Yield the files whose name and modality are wanted; row groups without one are not read."""
         if self._kept is None and (not self._is_by_file or self._rows() <= KEPT_ROWS):
@@ -84,15 +88,36 @@ class StoredShards(Sequence[Shard]):
             return int(file.metadata.num_rows)
 
     def _read(self, number: int) -> pa.Table:
-        names = [name for name in fields_of(PlanRow) if name != "alternates"]
-        with open_table(self._path) as file:
-            table = file.read_row_group(number, columns=names)
-            kind = file.schema_arrow.field("alternates").type
-        if not pa.types.is_list(kind):
-            raise LayoutError(f"{self._path}: column alternates must be a list, got {kind}")
-        none = pa.array(np.zeros(table.num_rows + 1), pa.int32())
-        empty = pa.ListArray.from_arrays(none, pa.array([], kind.value_type), type=kind)
-        return table.append_column("alternates", empty)
+        return _read_lean(self._path, number)
+
+
+def modalities_of(shards: Sequence[Shard]) -> list[str]:
+    """Return the modalities of files in the order in which they come; of files on disk no row is read."""
+    names = shards.modalities() if isinstance(shards, StoredShards) else (shard.modality for shard in shards)
+    return list(dict.fromkeys(names))
+
+
+def rows_in_no_file(path: Path) -> Iterator[PlanRow]:
+    """Yield the rows of a plan that are in no file, without their alternates; row groups without one are not read."""
+    with open_table(path) as file:
+        numbers = range(file.num_row_groups)
+        held = {number: pc.equal(file.read_row_group(number, columns=["shard"])["shard"], "") for number in numbers}
+    for number, is_loose in held.items():
+        if pc.any(is_loose).as_py():
+            yield from from_table(_read_lean(path, number).filter(is_loose), PlanRow)
+
+
+def _read_lean(path: Path, number: int) -> pa.Table:
+    """Return a row group of a plan without alternates, which decide no byte."""
+    names = [name for name in fields_of(PlanRow) if name != "alternates"]
+    with open_table(path) as file:
+        table = file.read_row_group(number, columns=names)
+        kind = file.schema_arrow.field("alternates").type
+    if not pa.types.is_list(kind):
+        raise LayoutError(f"{path}: column alternates must be a list, got {kind}")
+    none = pa.array(np.zeros(table.num_rows + 1), pa.int32())
+    empty = pa.ListArray.from_arrays(none, pa.array([], kind.value_type), type=kind)
+    return table.append_column("alternates", empty)
 
 
 def _keys(path: Path) -> list[set[Key]]:

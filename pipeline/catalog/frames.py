@@ -56,11 +56,12 @@ class FrameRow:
 def frames_table(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> pa.Table:
     """Return frames.parquet: every written frame of imagery, by file, place in the file and time; labels are none."""
     by_path = {report.path: report for report in reports if report.state == "done"}
-    rows: list[FrameRow] = []
-    for shard in sorted(shards, key=lambda shard: shard.path):
+    tables: dict[str, pa.Table] = {}
+    for shard in shards:
         if shard.kind.product != "LABELS" and shard.path in by_path:
-            rows += sorted(_rows(shard, by_path[shard.path]), key=lambda row: (row.position, row.timestep))
-    return to_table(rows, FrameRow)
+            rows = sorted(_rows(shard, by_path[shard.path]), key=lambda row: (row.position, row.timestep))
+            tables[shard.path] = to_table(rows, FrameRow)
+    return pa.concat_tables([to_table([], FrameRow), *(tables[path] for path in sorted(tables))]).combine_chunks()
 
 
 def written_rows(shard: Shard, report: ShardReport) -> Iterator[tuple[PlanRow, Choice, PatchReport]]:

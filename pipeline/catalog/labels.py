@@ -1,7 +1,7 @@
 """labels.parquet: every event of every patch, where it lies in the patch and which images frame it in time."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -68,7 +68,7 @@ def labels_table(decided: Decided, shards: Sequence[Shard], reports: Sequence[Sh
         for event in sorted((events[name] for name in sample.event_ids), key=lambda event: (event.date, event.id))
     ]
     table = to_table([_label_row(sample, event) for sample, event in pairs], LabelRow)
-    for modality, images in _images(shards, reports).items():
+    for modality, images in _images(shards, reports, {sample.id for sample, _ in pairs}).items():
         steps = [_nearest(event, images.get(sample.id, ())) for sample, event in pairs]
         table = table.append_column(f"before_{modality}", pa.array([before for before, _ in steps], pa.int64()))
         table = table.append_column(f"after_{modality}", pa.array([after for _, after in steps], pa.int64()))
@@ -96,8 +96,10 @@ def _label_row(sample: Sample, event: Event) -> LabelRow:
     )
 
 
-def _images(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> dict[str, Mapping[str, Moments]]:
-    """Return modality → sample → written images, modalities in the order of the store table."""
+def _images(
+    shards: Sequence[Shard], reports: Sequence[ShardReport], ids: Container[str]
+) -> dict[str, Mapping[str, Moments]]:
+    """Return modality → sample → written images of some samples, modalities in the order of the store table."""
     by_path = {report.path: report for report in reports if report.state == "done"}
     found: dict[str, dict[str, list[tuple[datetime, int]]]] = {}
     left_out = REPEATED if any(shard.modality == "S2L2A" for shard in shards) else frozenset()
@@ -107,7 +109,8 @@ def _images(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> dict[str
             continue
         held = found.setdefault(shard.modality, {})
         for row, choice in _written(shard, by_path.get(shard.path)):
-            held.setdefault(row, []).append(choice)
+            if row in ids:
+                held.setdefault(row, []).append(choice)
     return {name: found[name] for name in sorted(found, key=store_order)}
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline import grid
 from pipeline.catalog.codec import write_table
 from pipeline.catalog.decided import Decided
+from pipeline.catalog.files import modalities_of
 from pipeline.records import Choice, PatchReport, Sample, Shard, ShardReport
 
 HALF_TURN = 180.0
@@ -43,14 +45,23 @@ def write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], report
 
 
 def metadata_tables(decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> dict[str, pa.Table]:
-    """Return the metadata of every folder that something was written to, by its split."""
-    built = _built(shards, reports)
+    """Return the metadata of every folder that something was written to, by its split.
+
+    Rows describe Sentinel-2 where there is one, as in v1.1, else the first modality.
+    """
+    by_path = {report.path: report for report in reports if report.state == "done"}
     samples = {sample.id: sample for sample in decided.samples}
     rows: dict[str, list[dict[str, Any]]] = {}
-    reference = _reference_modality(shards)
-    for shard in shards:
-        if shard.modality == reference:
-            rows.setdefault(shard.split, []).extend(_rows(shard, samples, built))
+    modalities = modalities_of(shards)
+    reference = "S2L2A" if "S2L2A" in modalities else modalities[0] if modalities else ""
+    radar = "S1GRD" if "S1GRD" in modalities else ""
+    # The modalities of a file lie beside each other: more of the plan need not be held.
+    for _, files in groupby(shards, key=lambda shard: (shard.split, shard.name)):
+        held = list(files)
+        built = _built(held, by_path, radar)
+        for shard in held:
+            if shard.modality == reference:
+                rows.setdefault(shard.split, []).extend(_rows(shard, samples, built))
     return {split: metadata_table(metadata_frame(found)) for split, found in rows.items() if found}
 
 
@@ -71,8 +82,7 @@ def metadata_table(frame: gpd.GeoDataFrame) -> pa.Table:
     return table.cast(pa.schema(fields, table.schema.metadata))
 
 
-def _built(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> _Built:
-    by_path = {report.path: report for report in reports if report.state == "done"}
+def _built(shards: Sequence[Shard], by_path: Mapping[str, ShardReport], radar: str) -> _Built:
     patches: dict[Key, PatchReport] = {}
     choices: dict[Key, Choice] = {}
     for shard in shards:
@@ -83,14 +93,7 @@ def _built(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> _Built:
         for row in shard.rows:
             if row.choice is not None:
                 choices[shard.modality, row.sample_id, row.timestep] = row.choice
-    radar = "S1GRD" if any(shard.modality == "S1GRD" for shard in shards) else ""
     return _Built(patches=patches, choices=choices, radar=radar)
-
-
-def _reference_modality(shards: Sequence[Shard]) -> str:
-    """Return the modality that rows describe: Sentinel-2 where there is one, as in v1.1."""
-    present = list(dict.fromkeys(shard.modality for shard in shards))
-    return "S2L2A" if "S2L2A" in present else present[0] if present else ""
 
 
 def _rows(shard: Shard, samples: Mapping[str, Sample], built: _Built) -> Iterator[dict[str, Any]]:

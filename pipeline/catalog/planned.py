@@ -23,7 +23,7 @@ from pipeline.catalog.stored import TableWriter, open_table
 from pipeline.plan.packing import Place
 from pipeline.records import PlanRow
 
-STRETCH = 2048
+STRETCH = 1024
 """Patches in a stretch of the order of packing: what is sorted at a time."""
 GROUP_ROWS = 16_384
 """A row group ends with the file that reaches so many rows."""
@@ -44,11 +44,9 @@ def write_part(path: Path, rows: Sequence[PlanRow], stretch: Mapping[str, int], 
     stretch
         Stretch of the order of packing that each sample lies in, from 0.
     """
-    table = to_table(rows, PlanRow)
-    numbers = np.array([stretch[row.sample_id] for row in rows], np.int64)
-    order = np.argsort(numbers, kind="stable")
-    edges = np.searchsorted(numbers[order], np.arange(count + 1)).tolist()
-    table = table.take(pa.array(order)).combine_chunks()
+    ordered = sorted(rows, key=lambda row: stretch[row.sample_id])
+    edges = np.searchsorted([stretch[row.sample_id] for row in ordered], np.arange(count + 1)).tolist()
+    table = to_table(ordered, PlanRow)
     path.parent.mkdir(parents=True, exist_ok=True)
     with pa.ipc.new_file(path, table.schema, options=_OPTIONS) as file:
         for first, last in pairwise(edges):

@@ -1,7 +1,7 @@
 """scenes.parquet: every scene of a search on disk, in groups of neighbours, of which planning reads those it needs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -9,18 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 
 from pipeline import grid
 from pipeline.catalog.codec import arrow_schema, from_table, geo_metadata, to_table
 from pipeline.catalog.stored import Stored, TableWriter, read_group
-from pipeline.records import Sample, Scene
+from pipeline.records import Product, Sample, Scene
 
 GROUP_SCENES = 8192
 """Scenes in a row group."""
 BOX_SAMPLES = 64
 """So many neighbouring samples are looked up by their common box."""
+
+_GEOMETRIES = ("Point", "LineString", "LinearRing", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon")
+"""Names of geometries by the numbers that shapely gives them."""
 
 RENAMED = {"geometry": "footprint"}
 SCENES_SCHEMA = pa.schema(
@@ -38,13 +42,16 @@ class ScenePart:
     groups: tuple[tuple[int, NDArray[np.int32]], ...]
     """Row groups and the rows to take of each."""
 
-    def read(self) -> list[Scene]:
-        """Return the scenes in the order of the table."""
-        return [scene for number, rows in self.groups for scene in self._read(number, rows)]
+    def read(self, products: Collection[Product] | None = None) -> list[Scene]:
+        """Return the scenes in the order of the table; those of some products, by default of all."""
+        return [scene for number, rows in self.groups for scene in self._read(number, rows, products)]
 
-    def _read(self, number: int, rows: NDArray[np.int32]) -> list[Scene]:
+    def _read(self, number: int, rows: NDArray[np.int32], products: Collection[Product] | None) -> list[Scene]:
         columns = {name: column for column, name in RENAMED.items()}
-        return from_table(read_group(self.path, number, Scene, columns).take(rows), Scene)
+        table = read_group(self.path, number, Scene, columns).take(rows)
+        if products is not None:
+            table = table.filter(pc.is_in(table["product"], pa.array(sorted(products), pa.string())))
+        return from_table(table, Scene)
 
 
 class SceneTable(Stored[Scene]):
@@ -111,11 +118,13 @@ class SceneWriter(TableWriter):
             self._write_group(waiting[first : first + GROUP_SCENES])
 
     def _write_group(self, scenes: Sequence[Scene]) -> None:
-        shapes = shapely.from_wkb([scene.footprint for scene in scenes])
-        parts, owners = shapely.get_parts(shapes, return_index=True)
-        self._boxes.append(_outwards(shapely.bounds(parts)))
+        shapes, owners = np.array(shapely.from_wkb([scene.footprint for scene in scenes])), np.arange(len(scenes))
+        kinds = np.unique(shapely.get_type_id(shapes)).tolist()
+        self._shapes.update(_GEOMETRIES[kind] for kind in kinds)
+        if kinds != [shapely.GeometryType.POLYGON]:
+            shapes, owners = shapely.get_parts(shapes, return_index=True)
+        self._boxes.append(_outwards(shapely.bounds(shapes)))
         self._owners.append(owners + self.count)
-        self._shapes.update(shape.geom_type for shape in shapes)
         self.count += len(scenes)
         table = to_table(scenes, Scene)
         outlines = table["footprint"]

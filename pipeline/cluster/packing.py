@@ -4,6 +4,7 @@ Dask's own pickler asks Python about every object that it meets; of a file's pla
 """
 
 import pickle
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -32,9 +33,14 @@ def unpack(packed: bytes) -> Any:
     return pickle.loads(zstd.decompress(packed))  # noqa: S301
 
 
-def call_packed(function: bytes, item: bytes) -> bytes:
-    """Call a packed function with a packed item, and pack the result; runs on a worker."""
-    return pack(_function(function)(unpack(item)))
+def call_packed(function: bytes, items: bytes) -> bytes:
+    """Call a packed function with each of some packed items; runs on a worker.
+
+    Returns seconds that it took and the results, packed.
+    """
+    call, started = _function(function), time.perf_counter()
+    results = [call(item) for item in unpack(items)]
+    return pack((time.perf_counter() - started, results))
 
 
 @lru_cache(maxsize=8)

@@ -1,7 +1,8 @@
 """Runners: a function over items, in threads of this process or on the workers of a Dask cluster."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ AnySource = TypeVar("AnySource")
 Lost = Callable[[Item, str], Result]
 """Makes the result of an item that killed every worker it was given to, from the item and one line that says so."""
 
+BATCH_ITEMS = 8
+"""Items that travel together at most."""
+BATCH_SECONDS = 2.0
+"""How long they may take together, by what items took so far."""
 POLL_SECONDS = 2.0
 """How often the cluster is looked at while nothing comes back."""
 WORKERLESS_SECONDS = 120.0
@@ -121,18 +126,20 @@ class DaskRunner:
         threads: int,  # noqa: ARG002
         lost: Lost[Item, Result] | None = None,
     ) -> Iterator[Result]:
-        """See `Runner.run`; at most two items a worker thread are in flight, also when workers come and go."""
-        queue = iter(items)
-        packed = pack_function(function)
-        flight = _Flight(client=self.client)
-        flight.submit(packed, queue)
+        """See `Runner.run`; two batches a worker thread are in flight, also when workers come and go.
+
+        A batch is one item, and of short ones as many as take some seconds. Those of a batch that killed its workers
+        are tried alone: only one that kills alone is given up.
+        """
+        flight = _Flight(self.client, pack_function(function), items)
+        flight.submit()
         try:
-            while flight.items:
+            while flight.batches:
                 future = flight.next()
-                item = flight.items.pop(future)
-                result = self._result(future, item, lost)
-                flight.submit(packed, queue)
-                yield result
+                batch = flight.batches.pop(future)
+                results = self._results(future, batch, flight, lost)
+                flight.submit()
+                yield from results
         finally:
             flight.cancel()
 
@@ -140,38 +147,60 @@ class DaskRunner:
         """See `Runner.permits`."""
         return share_permits(self.client, limit)
 
-    def _result(self, future: DaskFuture[Any], item: Item, lost: Lost[Item, Result] | None) -> Result:
+    def _results(
+        self, future: DaskFuture[Any], batch: Sequence[Item], flight: "_Flight", lost: Lost[Item, Result] | None
+    ) -> list[Result]:
         try:
-            result: Result = unpack(future.result())
+            seconds, results = unpack(future.result())
         except KilledWorker as err:
+            if len(batch) > 1:
+                flight.alone.extend(batch)
+                return []
             problem = (
                 f"{err.allowed_failures + 1} workers died one after the other while they ran it, most likely for want "
                 "of memory: give workers more memory, or lower samples_per_shard"
             )
             if lost is None:
                 raise PipelineError(problem) from err
-            return lost(item, problem)
+            return [lost(batch[0], problem)]
         except (CancelledError, CommClosedError) as err:
             raise _lost_scheduler(self.client) from err
-        return result
+        flight.tell(len(batch), seconds)
+        found: list[Result] = results
+        return found
 
 
 class _Flight:
     """What a run has on the cluster at a moment."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, function: bytes, items: Iterable[Any]) -> None:
         self.client = client
-        self.items: dict[DaskFuture[Any], Any] = {}
+        self.batches: dict[DaskFuture[Any], Sequence[Any]] = {}
+        self.alone: deque[Any] = deque()
+        """Items that go next, each in a batch of its own."""
+        self._function, self._queue = function, iter(items)
+        self._count, self._seconds = 0, 0.0
         self._done: SimpleQueue[DaskFuture[Any]] = SimpleQueue()
         self._slots = 0
         self._counted = self._seen_worker = time.monotonic() - POLL_SECONDS
 
-    def submit(self, function: bytes, queue: Iterator[Any]) -> None:
-        """Send as many items as the workers' threads can take now, for a packed function."""
-        for item in islice(queue, max(0, 2 * self._count_slots() - len(self.items))):
-            future = self.client.submit(call_packed, function, pack(item), pure=False)
-            self.items[future] = item
+    def submit(self) -> None:
+        """Send as many batches as the workers' threads can take now."""
+        for _ in range(2 * self._count_slots() - len(self.batches)):
+            batch = [self.alone.popleft()] if self.alone else list(islice(self._queue, self._size()))
+            if not batch:
+                return
+            future = self.client.submit(call_packed, self._function, pack(batch), pure=False)
+            self.batches[future] = batch
             future.add_done_callback(self._done.put)
+
+    def tell(self, count: int, seconds: float) -> None:
+        """Say what a batch took."""
+        self._count += count
+        self._seconds += seconds
+
+    def _size(self) -> int:
+        return max(1, min(BATCH_ITEMS, int(BATCH_SECONDS * self._count / max(self._seconds, 1e-6))))
 
     def next(self) -> DaskFuture[Any]:
         """Return a future that is done; raises PipelineError when scheduler or workers are lost."""
@@ -189,8 +218,8 @@ class _Flight:
 
     def cancel(self) -> None:
         """Drop what is still in flight."""
-        if self.items and self.client.status == "running":
-            self.client.cancel(list(self.items))
+        if self.batches and self.client.status == "running":
+            self.client.cancel(list(self.batches))
 
     def _count_slots(self) -> int:
         now = time.monotonic()

@@ -16,8 +16,8 @@ from pipeline.dating.targets import POLYGON_VALUE, RING_VALUE, Target
 from pipeline.errors import SourceError, TransientSourceError
 from pipeline.patches import harmonise_inplace
 from pipeline.pixels.ndvi import CLEAR_CLASSES, clear_ndvi, robust_median
-from pipeline.plan.candidates import find_candidates, to_choice
-from pipeline.plan.rows import MASK_BAND
+from pipeline.plan.candidates import find_candidates
+from pipeline.plan.choices import MASK_BAND, to_choice
 from pipeline.records import S2_NODATA, AssetRef, Choice, PatchGrid, Sample, Scene
 from pipeline.sources.access import Signer
 from pipeline.sources.reading import WindowReader, open_reader

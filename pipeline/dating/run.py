@@ -20,7 +20,7 @@ from pipeline.dating.targets import Grounds
 from pipeline.errors import RecipeError
 from pipeline.grid import Integers
 from pipeline.plan.candidates import scenes_with
-from pipeline.plan.rows import MASK_BAND
+from pipeline.plan.choices import MASK_BAND
 from pipeline.records import Recipe, Scene
 from pipeline.sources import Query, Source, cluster_places
 

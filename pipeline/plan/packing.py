@@ -128,7 +128,11 @@ def _lean(row: PlanRow, shared: dict[AssetRef, AssetRef]) -> PlanRow:
     """Return the row without what decides nothing; patches of one scene share its references: shards travel."""
     choice = row.choice
     if choice is not None:
-        choice = replace(choice, assets=tuple(shared.setdefault(asset, asset) for asset in choice.assets))
+        assets = tuple([shared.setdefault(asset, asset) for asset in choice.assets])
+        if any(one is not other for one, other in zip(assets, choice.assets, strict=True)):
+            choice = replace(choice, assets=assets)
+    if choice is row.choice and not row.alternates:
+        return row
     return replace(row, choice=choice, alternates=())
 
 

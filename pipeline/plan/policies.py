@@ -9,7 +9,7 @@ from pipeline.plan.compat_series import MAX_MISSING, select_compat
 from pipeline.plan.request import Image, Series, SeriesRequest, refused
 from pipeline.plan.series import select_series
 from pipeline.plan.windows import event_spans, windows_of
-from pipeline.records import Reason, Recipe, Sample, Score
+from pipeline.records import Product, Reason, Recipe, Sample, Score
 
 Scores = Mapping[tuple[str, str], Score]
 """Scores by sample id and acquisition."""
@@ -21,6 +21,11 @@ SHARE_DIGITS = 12
 def is_measured(recipe: Recipe) -> bool:
     """Tell whether radar is judged by its own pixels, which the survey then reads."""
     return recipe.window is not None and recipe.series.radar == "measured"
+
+
+def judged_products(recipe: Recipe) -> tuple[Product, ...]:
+    """Return the products whose scenes the survey looks at, and those that decide with them."""
+    return ("S2L2A", "S2L1C", "S1") if is_measured(recipe) else ("S2L2A", "S2L1C")
 
 
 def optical_series(sample: Sample, candidates: Sequence[Candidate], scores: Scores, recipe: Recipe) -> Series:

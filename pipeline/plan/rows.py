@@ -1,21 +1,16 @@
 """From samples, scenes and scores to the plan's rows: a pure function of what was found and surveyed."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
+from operator import attrgetter
 
-from pipeline.plan.candidates import (
-    WHOLE,
-    Candidate,
-    Windows,
-    find_candidates,
-    level1c_choice,
-    partnered,
-    scenes_with,
-    to_choice,
-)
+from pipeline.plan.candidates import WHOLE, Candidate, find_candidates, partnered, scenes_with
+from pipeline.plan.choices import Choices, mask_band
 from pipeline.plan.labels import label_rows
+from pipeline.plan.overlaps import Windows
 from pipeline.plan.own import clear_candidates, own_images, own_windows
 from pipeline.plan.policies import Scores, hidden_share, optical_series, own_series, radar_series, told_reason
 from pipeline.plan.replacing import Lost, lost_images, stand_ins
@@ -27,8 +22,6 @@ from pipeline.records.recipe import Seasons
 
 Offer = Mapping[str, tuple[Candidate, ...]]
 """Candidates by sample id, oldest first."""
-
-MASK_BAND = "SCL"
 
 UNDATED: tuple[Product, ...] = ("DEM", "LULC")
 """Products whose scenes may be of any date."""
@@ -87,16 +80,16 @@ def plan_rows(
         if modality.product == "S1" and not _serving(modality, scenes if kinds is None else kinds, recipe):
             offers[modality.name] = None
     optical = next((offers[m.name] for m in recipe.wanted if m.product == "S2L2A"), None) or {}
-    lost = lost_images(unreadable)
+    lost, choices = lost_images(unreadable), Choices(recipe)
     rows: list[PlanRow] = []
     for sample in samples:
         offered = _Offered(
             optical=optical.get(sample.id, ()),
             imagery={name: None if offer is None else offer[sample.id] for name, offer in offers.items()},
         )
-        imagery = _imagery(sample, offered, scores, recipe)
+        imagery = _imagery(sample, offered, scores, choices)
         if sample.id in lost:
-            left = _imagery(sample, offered.without(lost[sample.id], recipe), scores, recipe)
+            left = _imagery(sample, offered.without(lost[sample.id], recipe), scores, choices)
             imagery = {name: stand_ins(first, left[name], lost[sample.id]) for name, first in imagery.items()}
         held = list(chain.from_iterable(imagery[m.name] for m in recipe.wanted if m.is_series and m.name in imagery))
         for modality in recipe.wanted:
@@ -104,11 +97,12 @@ def plan_rows(
     return rows
 
 
-def _imagery(sample: Sample, offered: _Offered, scores: Scores, recipe: Recipe) -> dict[str, list[PlanRow]]:
+def _imagery(sample: Sample, offered: _Offered, scores: Scores, choices: Choices) -> dict[str, list[PlanRow]]:
     """Return the rows of one sample by modality, labels apart."""
+    recipe = choices.recipe
     frames = _optical_frames(sample, offered.optical, offered.imagery.get("S2L1C"), scores, recipe)
     return {
-        modality.name: _rows(_Task(sample, modality, recipe, scores), frames, offered.imagery[modality.name])
+        modality.name: _rows(_Task(sample, modality, scores, choices), frames, offered.imagery[modality.name])
         for modality in recipe.wanted
         if modality.product != "LABELS"
     }
@@ -122,19 +116,24 @@ def needed_bands(product: Product, recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys(band for band in bands if band))
 
 
-def mask_band(product: Product, recipe: Recipe) -> str:
-    """Return the band of `product` that says where its scenes are of use; empty where there is none."""
-    own = recipe.own_modalities.get(product)
-    if own is not None:
-        return own.mask.band if own.mask else ""
-    return MASK_BAND if product == "S2L2A" else ""
-
-
 def optical_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> Offer:
     """Return the Sentinel-2 acquisitions that could serve each sample; none when the recipe has no Sentinel-2."""
     bands = needed_bands("S2L2A", recipe)
     serving = [scene for scene in scenes if scene.product == "S2L2A"] if bands else []
     return find_candidates(samples, scenes_with(serving, bands, None), lambda sample: windows_of(sample, recipe))
+
+
+def chosen_optical(
+    samples: Sequence[Sample], scenes: Sequence[Scene], offer: Offer, scores: Scores, recipe: Recipe
+) -> dict[str, list[Candidate]]:
+    """Return the Sentinel-2 acquisitions of those on `offer` that each sample's series is made of."""
+    level1c = next((modality for modality in recipe.wanted if modality.product == "S2L1C"), None)
+    partners = _offer(samples, scenes, recipe, level1c) if level1c else {}
+    chosen = {}
+    for sample in samples:
+        frames = _optical_frames(sample, offer[sample.id], partners.get(sample.id), scores, recipe)
+        chosen[sample.id] = [frame.candidate for frame in frames if frame.candidate is not None]
+    return chosen
 
 
 def radar_offer(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> Offer:
@@ -168,8 +167,13 @@ def radar_windows(sample: Sample, recipe: Recipe) -> tuple[Interval, ...]:
 class _Task:
     sample: Sample
     modality: Modality
-    recipe: Recipe
     scores: Scores
+    choices: Choices
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the rows are for."""
+        return self.choices.recipe
 
     @property
     def own(self) -> OwnModality | None:
@@ -182,7 +186,15 @@ class _Task:
         days = self.own.max_gap if self.own else None
         return timedelta(days=self.recipe.pairing.max_gap if days is None else days)
 
-    def row(self, step: int, choice: Choice | None, reason: str, alternates: Sequence[Choice] = ()) -> PlanRow:
+    def row(
+        self,
+        step: int,
+        choice: Choice | None,
+        reason: str,
+        alternates: Sequence[Choice] = (),
+        *,
+        is_padding: bool = False,
+    ) -> PlanRow:
         return PlanRow(
             sample_id=self.sample.id,
             modality=self.modality.name,
@@ -190,12 +202,12 @@ class _Task:
             choice=choice,
             reason="" if choice else str(reason),
             alternates=tuple(alternates)[: self.recipe.alternates],
+            is_padding=is_padding,
         )
 
     def choice(self, candidate: Candidate) -> Choice:
-        bands = self.recipe.bands_of(self.modality.name)
-        mask = mask_band(self.modality.product, self.recipe)
-        return to_choice(candidate, bands, self.scores.get((self.sample.id, candidate.acquisition)), mask=mask)
+        score = self.scores.get((self.sample.id, candidate.acquisition))
+        return self.choices.of(candidate, self.modality.name, score)
 
 
 def _offers(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe) -> dict[str, Offer | None]:
@@ -253,28 +265,30 @@ def _static_row(task: _Task, candidates: Sequence[Candidate]) -> PlanRow:
 def _chosen_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:  # noqa: ARG001
     choice = task.choice(frame.candidate) if frame.candidate else None
     spare = frame.alternates[: task.recipe.alternates]
-    row = task.row(step, choice, frame.reason, [task.choice(candidate) for candidate in spare])
-    return replace(row, is_padding=frame.is_padding)
+    others = [task.choice(candidate) for candidate in spare]
+    return task.row(step, choice, frame.reason, others, is_padding=frame.is_padding)
 
 
 def _level1c_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:
     by_name = {candidate.acquisition: candidate for candidate in candidates}
-    bands = task.recipe.bands_of(task.modality.name)
 
     def choice(candidate: Candidate) -> Choice:
-        return level1c_choice(candidate, by_name[candidate.acquisition], bands, MASK_BAND)
+        return task.choices.level1c(candidate, by_name[candidate.acquisition], task.modality.name)
 
     chosen = choice(frame.candidate) if frame.candidate else None
     spare = frame.alternates[: task.recipe.alternates]
-    row = task.row(step, chosen, frame.reason, [choice(candidate) for candidate in spare])
-    return replace(row, is_padding=frame.is_padding)
+    others = [choice(candidate) for candidate in spare]
+    return task.row(step, chosen, frame.reason, others, is_padding=frame.is_padding)
 
 
 def _paired_row(task: _Task, step: int, frame: Frame, candidates: Sequence[Candidate]) -> PlanRow:
     if frame.candidate is None:
         return task.row(step, None, frame.reason)
-    moment = frame.candidate.acquired
-    near = [c for c in candidates if c.reach >= WHOLE and abs(c.acquired - moment) <= task.max_gap]
+    moment, most = frame.candidate.acquired, task.max_gap
+    # Candidates come oldest first.
+    first = bisect_left(candidates, moment - most, key=_acquired)
+    last = bisect_right(candidates, moment + most, key=_acquired)
+    near = [candidate for candidate in candidates[first:last] if candidate.reach >= WHOLE]
     near.sort(key=lambda c: (abs(c.acquired - moment), c.acquired, c.acquisition))
     choices = [task.choice(candidate) for candidate in near[: 1 + task.recipe.alternates]]
     return task.row(step, choices[0] if choices else None, Reason.NO_PAIR, choices[1:])
@@ -285,6 +299,7 @@ _ROWS: Mapping[Product, Callable[[_Task, int, Frame, Sequence[Candidate]], PlanR
     "S2L1C": _level1c_row,
     "S1": _paired_row,
 }
+_acquired = attrgetter("acquired")
 
 
 def _optical_frames(

@@ -59,6 +59,19 @@ def test_an_item_that_kills_its_workers_is_given_up_and_the_others_are_done(frag
     assert sorted(fragile.run(operator.neg, range(3), threads=1)) == [-2, -1, 0]
 
 
+@pytest.mark.slow
+def test_items_that_travelled_with_a_deadly_one_are_done(fragile: Runner) -> None:
+    def task(number: int) -> int:
+        if number == 30:
+            os._exit(1)
+        return -number
+
+    given_up: list[int] = []
+    results = list(fragile.run(task, range(60), threads=1, lost=lambda number, _: given_up.append(number) or 1000))
+    assert given_up == [30]
+    assert sorted(results) == sorted([*(-number for number in range(60) if number != 30), 1000])
+
+
 def test_without_a_way_to_give_up_a_deadly_item_ends_the_run_with_one_line(fragile: Runner) -> None:
     with pytest.raises(PipelineError, match=r"^4 workers died one after the other"):
         list(fragile.run(lambda _: os._exit(1), [0], threads=1))

@@ -14,7 +14,7 @@ from itertools import accumulate
 import pytest
 from distributed import Client, LocalCluster, get_client
 
-from pipeline.cluster import ClusterSetting, DaskRunner, LocalRunner, Runner, connect, open_runner
+from pipeline.cluster import ClusterSetting, DaskRunner, LocalRunner, Runner, connect, open_runner, packing, runners
 from pipeline.errors import PipelineError, RecipeError, SourceError, TransientSourceError
 from pipeline.sources.permits import Limit, Permits
 
@@ -100,15 +100,31 @@ def test_items_are_drawn_only_as_results_are_taken(runner: Runner, threads: int)
     drawn: list[int] = []
 
     def items() -> Iterator[int]:
-        for number in range(60):
+        for number in range(600):
             drawn.append(number)
             yield number
 
     slots = threads if isinstance(runner, LocalRunner) else WORKERS
     ahead = [len(drawn) - taken for taken, _ in enumerate(runner.run(operator.neg, items(), threads=threads))]
-    # Two a slot are in flight; those of them that are done at once are replaced before the first is handed out.
-    assert max(ahead) <= 4 * slots
-    assert len(drawn) == 60
+    # Two batches a slot are in flight; those that are done at once are replaced before the first is handed out.
+    largest = 1 if isinstance(runner, LocalRunner) else runners.BATCH_ITEMS
+    assert max(ahead) <= 4 * slots * largest
+    assert len(drawn) == 600
+
+
+def test_short_items_travel_together_and_long_ones_alone(
+    dask_runner: DaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(runners, "pack", lambda batch: sizes.append(len(batch)) or packing.pack(batch))
+    assert sorted(dask_runner.run(operator.neg, range(200), threads=1)) == list(range(-199, 1))
+    assert sizes[0] == 1
+    assert max(sizes) == runners.BATCH_ITEMS
+    assert sum(sizes) == 200
+    sizes.clear()
+    monkeypatch.setattr(runners, "BATCH_SECONDS", 0.02)
+    list(dask_runner.run(time.sleep, [0.03] * 12, threads=1))
+    assert sizes == [1] * 12
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

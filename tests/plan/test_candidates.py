@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import DAY, make_grid, make_sample, make_scene, make_score, rectangle
 
-from pipeline.plan.candidates import Candidate, Windows, find_candidates, scenes_with, to_choice
+from pipeline.plan.candidates import Candidate, Windows, find_candidates, scenes_with
+from pipeline.plan.choices import to_choice
 from pipeline.plan.windows import Interval, event_window, windows_of
 from pipeline.recipes import load_recipe
 from pipeline.records import Sample, Scene

@@ -7,6 +7,7 @@ from support.records import DAY, make_sample, make_scene, make_score
 
 from pipeline import grid
 from pipeline.plan.majority import majority_grids
+from pipeline.plan.rows import optical_offer
 from pipeline.recipes import load_recipe
 
 DATES = [(DAY + timedelta(days=90 * number)).date().isoformat() for number in range(4)]
@@ -23,7 +24,8 @@ def _moved(tiles: str) -> dict[str, int]:
         for step, letter in enumerate(tiles)
     ]
     scores = {(sample.id, scene.acquisition): make_score(sample, scene) for scene in scenes}
-    return {name: moved.grid.epsg for name, moved in majority_grids([sample], scenes, scores, RECIPE).items()}
+    offer = optical_offer([sample], scenes, RECIPE)
+    return {name: moved.grid.epsg for name, moved in majority_grids([sample], scenes, offer, scores, RECIPE).items()}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,8 @@ def test_a_moved_patch_holds_the_same_place_on_the_lattice_of_its_new_zone() -> 
         for step in range(4)
     ]
     scores = {(sample.id, scene.acquisition): make_score(sample, scene) for scene in scenes}
-    moved = majority_grids([sample], scenes, scores, RECIPE)[sample.id]
+    offer = optical_offer([sample], scenes, RECIPE)
+    moved = majority_grids([sample], scenes, offer, scores, RECIPE)[sample.id]
     assert moved.grid.left % 10 == 0
     assert moved.grid.top % 10 == 0
     assert (moved.lon, moved.lat) == grid.centre(moved.grid)
