@@ -37,6 +37,8 @@ class Candidate:
     """Share of the patch inside the scenes' footprints [1]."""
     first_reach: float = 1.0
     """Share of the patch inside the first scene's footprint [1]."""
+    source: str = ""
+    """Mirror that has the scenes; empty for the dataset's own source."""
 
 
 Windows = Callable[[Sample], tuple[Interval, ...]]
@@ -144,6 +146,7 @@ def to_choice(candidate: Candidate, bands: Sequence[str], score: Score | None, *
         offset_rule=first.offset_rule,
         cloud=score.cloud if score and first.product != "S1" else None,
         bad=score.bad if score else None,
+        source=candidate.source,
     )
 
 
