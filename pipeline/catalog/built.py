@@ -46,7 +46,8 @@ class LedgerRow:
     is_padding: bool = False
     """True where the series was too short and its last image stands here once more."""
     first_choice: str = ""
-    """Acquisition that was planned here first and proved of no use, or went with one that did; else empty."""
+    """Acquisition that was planned here first and proved of no use where it was to be read, or went with one that did;
+    else empty. It is `acquisition` itself where a mirror had it."""
     first_fault: str = ""
     """Reason code of that; empty where the series was merely chosen anew. What was read is in unreadable.parquet."""
     attempts: int = 0
@@ -55,6 +56,8 @@ class LedgerRow:
     """What ended the attempts that came to nothing, oldest first."""
     failed_requests: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Requests for the whole file that came to nothing, over all attempts: problem to count."""
+    source: str = ""
+    """Provider that the image was read from, the dataset's own source or a mirror; empty where nothing was read."""
 
 
 Ledger = Sequence[LedgerRow]
@@ -76,7 +79,7 @@ def write_built(
     """Write ledger, frames, labels, metadata/*.parquet and statistics.json; returns ledger and statistics."""
     ledger = make_ledger(decided, shards, reports)
     write_table(root / "ledger.parquet", to_table(ledger, LedgerRow))
-    write_table(root / "frames.parquet", frames_table(shards, reports))
+    write_table(root / "frames.parquet", frames_table(shards, reports, decided.source))
     write_table(root / "labels.parquet", labels_table(decided, shards, reports))
     write_metadata(root, decided, shards, reports)
     _write_splits(root, shards)
@@ -92,12 +95,14 @@ def make_ledger(decided: Decided, shards: Sequence[Shard], reports: Sequence[Sha
     rows: list[LedgerRow] = []
     for shard in shards:
         report = by_path.get(shard.path)
+        read_from = "" if shard.kind.product == "LABELS" else decided.source
         if report is None or report.state != "done":
             detail = report.error if report else "not built"
             patches: Iterable[PatchReport] = (_unbuilt(row, detail) for row in shard.rows)
         else:
             patches = (_explained(patch, details) for patch in report.patches)
-        rows += [_ledger_row(patch, shard.modality, report, shard.path) for patch in patches]
+        told = (_ledger_row(patch, shard.modality, report, shard.path) for patch in patches)
+        rows += [replace(row, source=row.source or read_from) if row.acquisition else row for row in told]
     unplaced = (row for row in decided.rows if not decided.places[row.sample_id].shard)
     rows += [_ledger_row(_planned_gap(row), row.modality) for row in unplaced]
     rows += rejected_rows(decided)
@@ -182,6 +187,7 @@ def _ledger_row(patch: PatchReport, modality: str, report: ShardReport | None = 
         attempts=report.attempts if report else 0,
         faults=report.faults if report else (),
         failed_requests=report.failed_requests if report else {},
+        source=patch.source,
     )
 
 

@@ -34,6 +34,8 @@ class _Built:
     choices: Mapping[Key, Choice]
     radar: str
     """Modality whose images are paired with the optical ones; empty when there is none."""
+    source: str
+    """The dataset's own source."""
 
 
 def write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> None:
@@ -44,7 +46,7 @@ def write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], report
 
 def metadata_tables(decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> dict[str, pa.Table]:
     """Return the metadata of every folder that something was written to, by its split."""
-    built = _built(shards, reports)
+    built = _built(shards, reports, decided.source)
     samples = {sample.id: sample for sample in decided.samples}
     rows: dict[str, list[dict[str, Any]]] = {}
     reference = _reference_modality(shards)
@@ -71,7 +73,7 @@ def metadata_table(frame: gpd.GeoDataFrame) -> pa.Table:
     return table.cast(pa.schema(fields, table.schema.metadata))
 
 
-def _built(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> _Built:
+def _built(shards: Sequence[Shard], reports: Sequence[ShardReport], source: str) -> _Built:
     by_path = {report.path: report for report in reports if report.state == "done"}
     patches: dict[Key, PatchReport] = {}
     choices: dict[Key, Choice] = {}
@@ -84,7 +86,7 @@ def _built(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> _Built:
             if row.choice is not None:
                 choices[shard.modality, row.sample_id, row.timestep] = row.choice
     radar = "S1GRD" if any(shard.modality == "S1GRD" for shard in shards) else ""
-    return _Built(patches=patches, choices=choices, radar=radar)
+    return _Built(patches=patches, choices=choices, radar=radar, source=source)
 
 
 def _reference_modality(shards: Sequence[Shard]) -> str:
@@ -120,6 +122,9 @@ def _rows(shard: Shard, samples: Mapping[str, Sample], built: _Built) -> Iterato
             "filled": patch.filled,
             "is_padding": patch.is_padding,
             "is_annotated": sample.is_annotated,
+            "source": patch.source or built.source,
+            "first_choice": patch.first_choice,
+            "first_fault": patch.first_fault,
             **_radar_columns(row.sample_id, row.timestep, choice, built),
             **_picture_columns(row.sample_id, row.timestep, built),
         }

@@ -22,7 +22,7 @@ from pipeline.cli.export import add_export
 from pipeline.cli.lock import add_locks
 from pipeline.cli.publish import add_publish
 from pipeline.cli.simulation import add_simulation, simulated_lines
-from pipeline.cli.status import add_retry, add_status
+from pipeline.cli.status import add_mirror, add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import LocalRunner, Runner, open_runner, worker_bound, worker_needs
 from pipeline.demo import demo_request
@@ -32,7 +32,7 @@ from pipeline.mirror import Mirror, open_mirror
 from pipeline.recipes import load_recipe, recipe_names
 from pipeline.report import REASONS, missing_counts, rejected_lines
 from pipeline.report.preview import shown_files
-from pipeline.retry import forget
+from pipeline.retry import forget, turn_to_mirrors
 from pipeline.search import find
 from pipeline.sources.contract import Forecast, ForecastingSource
 from pipeline.stages import (
@@ -45,6 +45,7 @@ from pipeline.stages import (
     forecast_of,
     load_plan,
     make_plan,
+    mirrors_of,
     shards_of,
     survey,
     verification_line,
@@ -127,6 +128,7 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help=f"name ({', '.join(recipe_names())}) or YAML file")
     command.add_argument("--places", required=True, help="inventory of dated polygons, or points as CSV or Parquet")
     command.add_argument("--source", required=True, help="provider name, or path or URL of a STAC catalogue")
+    add_mirror(command)
     command.add_argument("--out", help="folder of the dataset, or URL as s3://bucket/prefix [the recipe's name]")
     add_overrides(command)
     taken = command.add_mutually_exclusive_group()
@@ -152,7 +154,14 @@ def _verification(options: argparse.Namespace) -> str:
 def _opened_request(options: argparse.Namespace) -> Iterator[tuple[Request, Mirror]]:
     recipe = load_recipe(options.recipe, options.overrides)
     with open_mirror(options.out or recipe.name) as mirror:
-        yield Request(recipe=recipe, places=options.places, source=options.source, out=mirror.folder), mirror
+        request = Request(
+            recipe=recipe,
+            places=options.places,
+            source=options.source,
+            out=mirror.folder,
+            mirrors=tuple(options.mirror),
+        )
+        yield request, mirror
 
 
 def _existing(options: argparse.Namespace) -> Existing:
@@ -221,7 +230,10 @@ def _build_plan(request: Request, runner: Runner, mirror: Mirror, verify: str = 
     decided = load_plan(request.out)
     if verify:
         _say(verification_line(decided, request.recipe))
-    options = BuildOptions(root=request.out.resolve(), source=connect(request), store=mirror.store, verify=verify)
+    mirrors = mirrors_of(request.out, request.source, request.recipe, request.mirrors)
+    options = BuildOptions(
+        root=request.out.resolve(), source=connect(request), mirrors=mirrors, store=mirror.store, verify=verify
+    )
     with _bar("build") as progress:
         reports = build(decided, request.recipe, options, runner, progress)
     if left := fallback_line(reports):
@@ -251,8 +263,13 @@ def _retry(options: argparse.Namespace) -> int:
     out = options.dataset
     recipe, provenance = read_recipe(out), read_provenance(out)
     source = options.source or provenance["source"]
-    request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
-    print(forget(out, options.reason, options.sample))
+    mirrors = tuple(options.mirror)
+    request = Request(recipe=recipe, places=provenance["places"], source=source, out=out, mirrors=mirrors)
+    if options.reason == "unfinished" and mirrors:
+        opened = mirrors_of(out, source, recipe, mirrors)
+        print("\n".join(turn_to_mirrors(out, opened, options.sample, any_baseline=options.any_baseline)))
+    else:
+        print(forget(out, options.reason, options.sample))
     with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
         return _build_plan(request, runner, Mirror(folder=out), _verification(options))
 

@@ -18,7 +18,7 @@ from pipeline.locks import LOCK_NAME, lock_dataset, prepare_rebuild, read_lock, 
 from pipeline.mirror import open_mirror
 from pipeline.report.preview import shown_files
 from pipeline.sources import open_source
-from pipeline.stages import finish, load_plan, shards_of
+from pipeline.stages import finish, load_plan, mirrors_of, shards_of
 
 EXIT_DIFFERENT = 1
 
@@ -68,8 +68,9 @@ def _rebuild(options: argparse.Namespace) -> int:
         with writing(root):
             recipe = prepare_rebuild(options.lock, root, resume=options.resume)
         mirror.push()
-        source = open_source(read_provenance(root)["source"], recipe.collections)
-        built = BuildOptions(root=root.resolve(), source=source, store=mirror.store)
+        named = read_provenance(root)["source"]
+        source, mirrors = open_source(named, recipe.collections), mirrors_of(root, named, recipe)
+        built = BuildOptions(root=root.resolve(), source=source, mirrors=mirrors, store=mirror.store)
         with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner, _bar("build") as progress:
             rebuilt, reports = rebuild(lock, built, runner, progress)
         decided = load_plan(root)
