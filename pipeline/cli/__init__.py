@@ -227,10 +227,10 @@ def _print_forecast(forecast: Forecast | None) -> None:
 
 
 def _build_plan(request: Request, runner: Runner, mirror: Mirror, verify: str = "") -> int:
+    mirrors = mirrors_of(request.out, request.source, request.recipe, request.mirrors)
     decided = load_plan(request.out)
     if verify:
         _say(verification_line(decided, request.recipe))
-    mirrors = mirrors_of(request.out, request.source, request.recipe, request.mirrors)
     options = BuildOptions(
         root=request.out.resolve(), source=connect(request), mirrors=mirrors, store=mirror.store, verify=verify
     )
