@@ -23,6 +23,7 @@ def plan_dataset(  # noqa: PLR0913
     overrides: Overrides = None,
     places: str | None = None,
     source: str | None = None,
+    mirrors: list[str] | None = None,
     out: Text,
     cluster: Cluster = "local",
     existing: Existing = "resume",
@@ -35,6 +36,8 @@ def plan_dataset(  # noqa: PLR0913
             {"window": {"before": 90}} or {"window.before": 90, "series_length": 8}.
         places: Path of an inventory of dated polygons, or of points as CSV or Parquet. Needs a source.
         source: Provider name as planetary-computer, or path or URL of a STAC catalogue. Needs places.
+        mirrors: Other providers of the same products, named as the source is, that are asked in this order for what it
+            has no more. The dataset keeps them; more may be given when it goes on.
         out: Folder of the dataset; of archive and dataset for the demo. A relative path starts where the worker runs.
         cluster: Where clouds are judged. "local" is the flow's own process, "local:4" four worker processes beside it,
             "tcp://host:8786" a running Dask scheduler whose workers see the same files;
@@ -44,7 +47,7 @@ def plan_dataset(  # noqa: PLR0913
     prepare_logs()
     try:
         setting = cluster_setting(cluster)
-        request = prepare(recipe, overrides or {}, places, source, out_folder(out))
+        request = prepare(recipe, overrides or {}, places, source, out_folder(out), mirrors or [])
         if not check_folder(request, existing):
             found = search(request)
             with open_flow_runner(setting, needs=worker_needs(request.recipe)) as runner:

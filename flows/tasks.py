@@ -1,6 +1,7 @@
 """The stages as Prefect tasks: each with its own retries, of trouble that may pass and of nothing else."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -66,9 +67,11 @@ def whole(value: Item) -> Item:
 
 
 @stage("prepare")
-def prepare(recipe: str, overrides: dict[str, Any], places: str | None, source: str | None, out: Path) -> Request:
+def prepare(
+    recipe: str, overrides: dict[str, Any], places: str | None, source: str | None, out: Path, mirrors: list[str]
+) -> Request:
     """Return the request that the parameters make; writes the demo's archive when it is the demo."""
-    request = make_request(recipe, overrides, places, source, out)
+    request = replace(make_request(recipe, overrides, places, source, out), mirrors=tuple(mirrors))
     get_run_logger().info("%s into %s", request.recipe.name, request.out)
     return request
 
@@ -87,7 +90,8 @@ def search(request: Request) -> Found:
 def survey(request: Request, found: Found, runner: Runner) -> tuple[Found, ScoreTable]:
     """Judge every patch on every acquisition that could serve it; returns the patches on their final grids."""
     progress = ProgressArtifact(f"survey-{request.recipe.name}", "batches of scenes surveyed")
-    found, scores = stages.survey(found, request.recipe, stages.connect(request), runner, progress)
+    source, mirrors = stages.connect(request), stages.mirrors_asked_for(request)
+    found, scores = stages.survey(found, request.recipe, source, runner, progress, mirrors=mirrors)
     get_run_logger().info("%d patches on scenes judged", len(scores))
     return found, scores
 
@@ -115,8 +119,9 @@ def price(request: Request) -> str:
 @stage("build", retries=2, backoff=60)
 def build(request: Request, runner: Runner) -> list[ShardReport]:
     """Build every file of the plan on disk that is not done."""
+    mirrors = stages.mirrors_of(request.out, request.source, request.recipe, request.mirrors)
     decided = stages.load_plan(request.out)
-    options = BuildOptions(root=request.out.resolve(), source=stages.connect(request))
+    options = BuildOptions(root=request.out.resolve(), source=stages.connect(request), mirrors=mirrors)
     progress = ProgressArtifact(f"build-{request.recipe.name}", "files done")
     reports = stages.build(decided, request.recipe, options, runner, progress)
     get_run_logger().info("%d of %d files done", sum(report.state == "done" for report in reports), len(reports))

@@ -223,6 +223,14 @@ def read_mirrors(root: Path) -> tuple[str, ...]:
         raise LayoutError(f"{path} cannot be read") from err
 
 
+def mirror_names(source: str, mirrors: Sequence[str]) -> tuple[str, ...]:
+    """Return mirrors by the names that the dataset has for them; raises RecipeError where one is its own source."""
+    names = tuple(dict.fromkeys(map(_resolved, mirrors)))
+    if _resolved(source) in names:
+        raise RecipeError(f"--mirror {_resolved(source)} is the dataset's own source; name another provider")
+    return names
+
+
 def add_mirrors(root: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Add mirrors to those of the dataset in `root`, after them, and return all; they are the dataset's from now on.
 
@@ -232,10 +240,9 @@ def add_mirrors(root: Path, names: Sequence[str]) -> tuple[str, ...]:
         One of them is the dataset's own source.
     """
     held = read_mirrors(root)
-    mirrors = tuple(dict.fromkeys((*held, *map(_resolved, names))))
-    source = read_provenance(root).get("source", "")
-    if source in mirrors:
-        raise RecipeError(f"--mirror {source} is the dataset's own source; name another provider")
+    if not names:
+        return held
+    mirrors = mirror_names(read_provenance(root).get("source", ""), (*held, *names))
     if mirrors != held:
         temporary = root / f".{MIRRORS}.tmp"
         temporary.write_bytes(_MIRRORS.dump_json(mirrors, indent=1) + b"\n")

@@ -1,7 +1,7 @@
 """The stages of a dataset after the search: survey, decide, build, finish; each is one call for any driver."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +11,15 @@ import numpy as np
 from pipeline.assemble import BuildOptions, batches_of
 from pipeline.catalog import Decided, read_decided, write_built
 from pipeline.catalog.built import LedgerRow
-from pipeline.catalog.decided import TABLES, write_places
+from pipeline.catalog.decided import COPIES, TABLES, write_copies, write_places
 from pipeline.catalog.planned import STRETCH, Order, write_plan
 from pipeline.catalog.scores import ScoreTable, ScoreWriter
 from pipeline.cluster import Runner, limited
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, add_mirrors, end_planning, start_folder, writing
+from pipeline.failover import MirrorSurvey
+from pipeline.folder import Request, add_mirrors, end_planning, mirror_names, start_folder, writing
 from pipeline.plan.majority import majority_grids
+from pipeline.plan.mirrored import Copies
 from pipeline.plan.packing import NOWHERE, Place, pack, packing_order
 from pipeline.plan.policies import is_measured
 from pipeline.plan.rows import needed_bands, optical_offer, radar_offer
@@ -28,9 +30,9 @@ from pipeline.rounds import Progress, build_in_rounds, vouched
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
 from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource, ScoringSource
-from pipeline.sources.mirrors import Mirrors, connect_mirrors
+from pipeline.sources.mirrors import NO_MIRRORS, Mirrors, connect_mirrors
 from pipeline.sources.reading import together_of
-from pipeline.survey import place_batches, survey_batch, survey_batches
+from pipeline.survey import SurveyWindow, place_batches, survey_batch, survey_batches
 
 SURVEY_THREADS = 8
 
@@ -60,20 +62,28 @@ def connect(request: Request) -> Source:
     return source
 
 
-def survey(
-    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress, *, verify: str = ""
+def survey(  # noqa: PLR0913
+    found: Found,
+    recipe: Recipe,
+    source: Source,
+    runner: Runner,
+    progress: Progress,
+    *,
+    verify: str = "",
+    mirrors: Mirrors = NO_MIRRORS,
 ) -> tuple[Found, ScoreTable]:
     """Score every patch on every Sentinel-2 acquisition that could serve it, neighbourhood after neighbourhood.
 
-    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise. `verify` is as in
-    `BuildOptions`.
+    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise. What cannot be read at
+    the source for good is scored at the first mirror that has it. `verify` is as in `BuildOptions`.
 
     Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
     zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
     """
     moved: dict[str, Sample] = {}
     bar = _Bar(progress, len(found.samples))
-    run = _Survey(source, runner, bar, verify)
+    again = MirrorSurvey(recipe=recipe, mirrors=mirrors, copies=Copies(mirrors=mirrors.names))
+    run = _Survey(source, runner, bar, verify, again)
 
     def score(samples: Sequence[Sample]) -> list[Score]:
         scored = [sample for sample in samples if sample.id not in found.unlabelled]
@@ -93,7 +103,7 @@ def survey(
             with without_collector():
                 table.add(score(samples))
     samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
-    return replace(found, samples=samples), table.table()
+    return replace(found, samples=samples, copies=again.copies.found), table.table()
 
 
 class _Bar:
@@ -129,6 +139,14 @@ class _Survey:
     runner: Runner
     bar: _Bar
     verify: str
+    again: MirrorSurvey
+
+    def scored(self, batches: Iterable[tuple[SurveyWindow, ...]], source: Source) -> Iterator[Score]:
+        """Yield the scores of batches of windows of one source."""
+        task = partial(survey_batch, source=limited(source, self.runner), verify=self.verify)
+        for batch in self.runner.run(task, batches, threads=SURVEY_THREADS):
+            self.bar.step()
+            yield from batch
 
 
 def _score(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, run: _Survey) -> list[Score]:
@@ -143,13 +161,14 @@ def _score(samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, r
     if radar and is_measured(recipe):
         offer = radar_offer(samples, scenes, recipe)
         batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
-    scores: list[Score] = []
     bar.expect(len(batches))
-    task = partial(survey_batch, source=limited(source, run.runner), verify=run.verify)
-    for batch in run.runner.run(task, batches, threads=SURVEY_THREADS):
-        scores += batch
-        bar.step()
-    return scores
+    scores = list(run.scored(batches, source))
+
+    def survey_mirror(batches: Sequence[tuple[SurveyWindow, ...]], mirror: Source) -> Iterator[Score]:
+        bar.expect(len(batches))
+        return run.scored(batches, mirror)
+
+    return run.again.rescored(scores, samples, scenes, survey_mirror)
 
 
 def make_plan(request: Request, found: Found, scores: ScoreTable, runner: Runner) -> None:
@@ -186,6 +205,7 @@ def make_plan(request: Request, found: Found, scores: ScoreTable, runner: Runner
         order_of = Order(places=places, turns=turns, ranks=ranks)
         write_plan(folder / "plan.parquet", [one.part for one in made], stretches, order_of)
         write_places(folder, found.samples, places, found.events, found.rejected)
+        write_copies(folder, found.copies)
         _move_in(request, folder)
 
 
@@ -202,8 +222,9 @@ def _pack(found: Found, made: Sequence[Decisions], recipe: Recipe) -> dict[str, 
 def _move_in(request: Request, folder: Path) -> None:
     """Make the folder the request's own and put the tables into it, the plan last."""
     start_folder(request)
-    for name in TABLES:
-        (folder / f"{name}.parquet").replace(request.out / f"{name}.parquet")
+    written = [name for name in (COPIES, *(f"{name}.parquet" for name in TABLES)) if (folder / name).exists()]
+    for name in written:
+        (folder / name).replace(request.out / name)
     end_planning(request.out)
 
 
@@ -218,6 +239,12 @@ def mirrors_of(root: Path, source: str, recipe: Recipe, added: Sequence[str] = (
     # Those that cannot be opened are refused before they are noted.
     connect_mirrors(added, source, recipe.collections)
     return connect_mirrors(add_mirrors(root, added), source, recipe.collections)
+
+
+def mirrors_asked_for(request: Request) -> Mirrors:
+    """Open the mirrors that a request names; raises RecipeError as `mirrors_of`."""
+    names = mirror_names(request.source, request.mirrors)
+    return connect_mirrors(names, request.source, request.recipe.collections)
 
 
 def load_plan(root: Path) -> Decided:

@@ -97,3 +97,12 @@ def test_a_mirror_with_another_offset_convention_gives_the_same_bytes(
     assert main(["lock", str(out)]) == 0
     assert main(["rebuild", str(out / "lock.zip"), "--out", str(tmp_path / "again")]) == 0
     assert shard_digests(tmp_path / "again") == undisturbed
+
+
+def test_a_scene_whose_classification_is_gone_is_judged_and_read_at_the_mirror(
+    order: Order, undisturbed: dict[str, str], free_of_offset: Path, tmp_path: Path
+) -> None:
+    lose(order.catalogue, AFTER, "SCL")
+    out = order.build(tmp_path / "dataset", "--mirror", str(free_of_offset))
+    assert shard_digests(out) == undisturbed
+    assert validate(out) == []

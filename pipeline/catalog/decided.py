@@ -108,11 +108,16 @@ def write_decided(root: Path, decided: Decided) -> None:
 
 def write_replanned(root: Path, decided: Decided) -> None:
     """Write what mirrors have, what proved unreadable, and the plan, which can be made again from all other tables."""
-    if decided.copies or (root / COPIES).exists():
-        write_table(root / COPIES, to_table(decided.copies, Copy))
+    write_copies(root, decided.copies)
     if decided.unreadable or (root / UNREADABLE).exists():
         write_table(root / UNREADABLE, to_table(decided.unreadable, Unreadable))
     write_table(root / "plan.parquet", _plan_table(decided))
+
+
+def write_copies(root: Path, copies: Sequence[Copy]) -> None:
+    """Write what mirrors have; nothing where there never was anything to write."""
+    if copies or (root / COPIES).exists():
+        write_table(root / COPIES, to_table(copies, Copy))
 
 
 def write_places(

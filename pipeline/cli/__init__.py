@@ -27,6 +27,7 @@ from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import LocalRunner, Runner, open_runner, worker_bound, worker_needs
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
+from pipeline.failover import mirror_lines
 from pipeline.folder import Existing, Request, check_folder, read_provenance, read_recipe
 from pipeline.mirror import Mirror, open_mirror
 from pipeline.recipes import load_recipe, recipe_names
@@ -45,6 +46,7 @@ from pipeline.stages import (
     forecast_of,
     load_plan,
     make_plan,
+    mirrors_asked_for,
     mirrors_of,
     shards_of,
     survey,
@@ -195,16 +197,19 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
     if check_folder(request, existing):
         print(f"{mirror.name}: plan found")
     else:
-        source = connect(request)
+        source, mirrors = connect(request), mirrors_asked_for(request)
         _say("search: places and scenes")
         found = find(request, source)
         print("\n".join([f"{len(found.samples)} patches, {len(found.scenes)} scenes", *found.notes]))
         with _bar("survey") as progress:
-            found, scores = survey(found, request.recipe, source, runner, progress, verify=verify)
+            found, scores = survey(found, request.recipe, source, runner, progress, verify=verify, mirrors=mirrors)
         # Workers of an object store have no folder in common to put their parts of the plan into.
         make_plan(request, found, scores, LocalRunner() if mirror.store else runner)
         mirror.push()
+    mirrors = mirrors_of(request.out, request.source, request.recipe, request.mirrors)
     decided = load_plan(request.out)
+    for line in mirror_lines(decided, request.recipe, mirrors):
+        print(line)
     _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe))
     _print_forecast(forecast_of(decided, request.recipe, connect(request)))
 

@@ -1,6 +1,6 @@
 """Other providers of what the dataset's own source has: opened by name, and asked only where they are needed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ class Mirrors:
     """By the name that the dataset has for them."""
     silent: Mapping[str, str] = field(default_factory=dict)
     """What those said that do not answer now."""
+    names: tuple[str, ...] = ()
+    """All of them, in the order in which they are asked."""
 
     def get(self, name: str) -> Source:
         """Return one of them; raises TransientSourceError when it does not answer now."""
@@ -34,7 +36,7 @@ class Mirrors:
 NO_MIRRORS = Mirrors()
 
 
-def connect_mirrors(names: Iterable[str], source: str, collections: Collections) -> Mirrors:
+def connect_mirrors(names: Sequence[str], source: str, collections: Collections) -> Mirrors:
     """Open the mirrors of `source` by name; one that does not answer is complained of when it is needed.
 
     Raises
@@ -56,4 +58,4 @@ def connect_mirrors(names: Iterable[str], source: str, collections: Collections)
             silent[name] = str(err)
         except RecipeError as err:
             raise RecipeError(f"--mirror {name}: {err}") from err
-    return Mirrors(sources=sources, silent=silent)
+    return Mirrors(sources=sources, silent=silent, names=tuple(names))
