@@ -13,8 +13,9 @@ from datetime import timedelta
 
 import shapely
 
-from pipeline.records import Copy, OwnModality, Scene
+from pipeline.records import Copy, OwnModality, PatchGrid, Scene
 from pipeline.sources.contract import Query, Source
+from pipeline.sources.window import Placement
 
 SAME_PASS = timedelta(hours=1)
 """A platform is over the same tile again after 98 minutes at the soonest; providers name an image by the beginning of
@@ -79,6 +80,32 @@ def is_same_processing(copy: Copy, scene: Scene) -> bool:
     if copy.scene is None or copy.scene.baseline != scene.baseline:
         return False
     return bool(scene.baseline) or scene.product not in OPTICAL
+
+
+def grid_problem(placed: tuple[int, Placement], epsg: int, resolution: float, patch: PatchGrid) -> str:
+    """Return why a Sentinel-2 file is no copy of the granule's own pixels; empty where it is one.
+
+    Parameters
+    ----------
+    placed
+        EPSG code and place of the file.
+    epsg
+        Zone of the granule.
+    resolution
+        Pixel size of the band as ESA has it [m]. A catalogue whose files are the patch's own grid may be copied, too.
+    patch
+        Where it is to be read.
+    """
+    (found, lies), size = placed, placed[1].pixel_width
+    if found != epsg:
+        return f"lies on EPSG:{found}, not on EPSG:{epsg}"
+    if size != -lies.pixel_height or size not in (resolution, patch.resolution):
+        return f"has pixels of {size:g} m, not of {resolution:g} m"
+    # Corners of ESA's tiles are multiples of every pixel size.
+    left, top = (0.0, 0.0) if size == resolution else (patch.left, patch.top)
+    if not all(float((edge / size) % 1.0) in (0.0, 1.0) for edge in (lies.left - left, lies.top - top)):
+        return "has pixels that lie between those of the granule"
+    return ""
 
 
 def _copy(scene: Scene, offered: Sequence[Scene], bands: Sequence[str], source: str) -> Copy:
