@@ -92,14 +92,14 @@ def grid_problem(placed: tuple[int, Placement], epsg: int, resolution: float, pa
     epsg
         Zone of the granule.
     resolution
-        Pixel size of the band as ESA has it [m]. A catalogue whose files are the patch's own grid may be copied, too.
+        Pixel size of the band as ESA has it [m]. Coarser files may be copied where they lie on the patch's grid.
     patch
         Where it is to be read.
     """
     (found, lies), size = placed, placed[1].pixel_width
     if found != epsg:
         return f"lies on EPSG:{found}, not on EPSG:{epsg}"
-    if size != -lies.pixel_height or size not in (resolution, patch.resolution):
+    if size != -lies.pixel_height or size not in (resolution, max(resolution, patch.resolution)):
         return f"has pixels of {size:g} m, not of {resolution:g} m"
     # Corners of ESA's tiles are multiples of every pixel size.
     left, top = (0.0, 0.0) if size == resolution else (patch.left, patch.top)
