@@ -31,7 +31,7 @@ from pipeline.failover import mirror_lines
 from pipeline.folder import Existing, Request, check_folder, read_provenance, read_recipe
 from pipeline.mirror import Mirror, open_mirror
 from pipeline.recipes import load_recipe, recipe_names
-from pipeline.report import REASONS, missing_counts, rejected_lines
+from pipeline.report import REASONS, missing_counts, provider_counts, rejected_lines
 from pipeline.report.preview import shown_files
 from pipeline.retry import forget, turn_to_mirrors
 from pipeline.search import find
@@ -253,6 +253,7 @@ def _build_plan(request: Request, runner: Runner, mirror: Mirror, verify: str = 
     unfinished = [report for report in reports if report.state != "done"]
     written = Counter(row.modality for row in ledger if row.state == "written")
     print(f"{mirror.name}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")
+    _print_mirrored(ledger, decided.mirrors)
     _print_rejected(ledger)
     for (modality, reason), count in sorted(missing_counts(ledger).items()):
         print(f"missing: {modality} {count} × {reason}: {REASONS.get(reason, 'see ledger.parquet')}")
@@ -277,6 +278,14 @@ def _retry(options: argparse.Namespace) -> int:
         print(forget(out, options.reason, options.sample))
     with open_runner(setting_of(options), needs=worker_needs(recipe)) as runner:
         return _build_plan(request, runner, Mirror(folder=out), _verification(options))
+
+
+def _print_mirrored(ledger: Ledger, mirrors: Sequence[str]) -> None:
+    counts = provider_counts(ledger)
+    for name in mirrors:
+        if name in counts:
+            read = ", ".join(f"{count} {modality}" for modality, count in counts[name].items())
+            print(f"mirror {name}: {read} patches read from it")
 
 
 def _print_rejected(ledger: Ledger) -> None:

@@ -121,7 +121,7 @@ def worlds(draw: st.DrawFn) -> World:
     return World(tuple(scenes), by_pass(scores), recipe, held, frozenset(broken))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(worlds())
 def test_the_first_provider_that_has_an_image_serves_it(world: World) -> None:
     end = world.ended(world.decided(), world.mirrors())
@@ -139,7 +139,9 @@ def test_the_first_provider_that_has_an_image_serves_it(world: World) -> None:
             # Only where nothing may stand in does a row keep what nobody has.
             assert (world.recipe.alternates, row.choice.source) == (0, OWN)
         if row.choice.source:
-            assert (row.first_choice, row.first_fault) == (name, "unreadable")
+            # It may itself stand in for another one that is lost everywhere.
+            assert row.first_choice
+            assert row.first_fault == "unreadable" or row.first_choice != name
             assert all(href.startswith(f"/{row.choice.source}/") for href in row.choice.assets[0].hrefs)
     if world.recipe.alternates == 0:
         assert [row.choice and row.choice.acquisition for row in end.rows] == [
@@ -147,7 +149,7 @@ def test_the_first_provider_that_has_an_image_serves_it(world: World) -> None:
         ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_neither_the_order_of_faults_nor_when_a_mirror_is_named_matters(world: World, random: Random) -> None:
     end = world.ended(world.decided(), world.mirrors())

@@ -145,7 +145,8 @@ def test_items_as_providers_publish_them_are_told_apart_and_found_alike() -> Non
     if not SHARED.is_dir():
         pytest.skip("the shared items are not there")
     files = ("sentinel-2-l2a-pc", "earth-search-v0-sentinel-2-l2a", "earth-search-v1-sentinel-2-c1-l2a")
-    items = [json.loads((SHARED / f"{name}.json").read_text(encoding="utf-8")) for name in files]
+    documents = [json.loads((SHARED / f"{name}.json").read_text(encoding="utf-8")) for name in files]
+    items = [item for held in documents for item in (held if isinstance(held, list) else [held])]
     scenes = [scene_from_item(item, "S2L2A") for item in items]
     for scene in scenes:
         assert [other.id for other in scenes if is_same_image(scene, other)] == [scene.id]
