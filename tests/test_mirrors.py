@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from affine import Affine
@@ -382,3 +383,20 @@ def test_what_can_be_no_mirror_is_refused_in_one_line(
     assert said in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "dataset").exists()
+
+
+def test_tables_from_before_there_were_mirrors_are_read(order: Order, tmp_path: Path) -> None:
+    out = planned(order, tmp_path / "dataset")
+    assert not (out / "mirrors.json").exists()
+    image = {
+        "sample_id": "a",
+        "product": "S1",
+        "acquisition": "p",
+        "modality": "S1ASC",
+        "reason": "empty",
+        "detail": "",
+    }
+    samples = pq.read_table(out / "samples.parquet")["id"].to_pylist()
+    table = pa.Table.from_pylist([{**image, "sample_id": samples[0], "scene_ids": ["s"]}])
+    pq.write_table(table, out / "unreadable.parquet")
+    assert [(row.acquisition, row.source) for row in read_decided(out).unreadable] == [("p", "")]
