@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from pipeline.catalog import Decided, read_decided
+from pipeline.catalog import Decided, Ledger, read_decided
 from pipeline.catalog.built import make_ledger
 from pipeline.errors import LayoutError, PipelineError
 from pipeline.folder import read_recipe
 from pipeline.receipts import STOPPED, load_attempts, load_receipt, plan_digest
 from pipeline.records import Recipe, Shard, ShardReport
-from pipeline.report import missing_counts, replaced_counts
+from pipeline.report import missing_counts, provider_counts, replaced_counts
 from pipeline.sources.watching import FailedRequests, added
 from pipeline.stages import shards_of
 
@@ -90,6 +90,8 @@ class Status:
     missing: tuple[Count, ...] = ()
     replaced: tuple[Count, ...] = ()
     """Images that stand in for one that proved of no use."""
+    mirrored: tuple[Count, ...] = ()
+    """Patches that were read from a mirror, which `reason` names."""
     open: tuple[FileState, ...] = ()
     """Files with attempts that came to nothing, or damaged: the first few."""
     slowest: tuple[FileState, ...] = ()
@@ -138,6 +140,7 @@ def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard
         patches=dict(Counter(row.state for row in ledger)),
         missing=_counts(missing_counts([row for row in ledger if row.state == "missing"])),
         replaced=_counts(replaced_counts(ledger)),
+        mirrored=_counts(_mirrored_counts(ledger, decided)),
         open=tuple(file for file in files if file.fault or file.state == "damaged")[:LISTED],
         slowest=_top(done, [file.seconds for file in done]),
         largest=_top(done, [file.bytes for file in done]),
@@ -185,6 +188,11 @@ def _stage(root: Path, files: Iterable[FileState]) -> Stage:
     if states == {"done"}:
         return "finished" if (root / "README.md").is_file() and (root / "ledger.parquet").is_file() else "built"
     return "planned" if states <= {"not begun"} else "unfinished"
+
+
+def _mirrored_counts(ledger: Ledger, decided: Decided) -> dict[tuple[str, str], int]:
+    read = provider_counts(ledger)
+    return {(modality, name): count for name in decided.mirrors for modality, count in read.get(name, {}).items()}
 
 
 def _counts(counts: Mapping[tuple[str, str], int]) -> tuple[Count, ...]:

@@ -216,11 +216,12 @@ def elsewhere(path: Path) -> None:
     change_pixels(path, lambda dn: dn, crs="EPSG:32632")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        pytest.param(shifted, "has pixels that lie between those of the granule", marks=pytest.mark.slow),
-        pytest.param(resampled, "has pixels of 10 m, not of 20 m", marks=pytest.mark.slow),
+        (shifted, "has pixels that lie between those of the granule"),
+        (resampled, "has pixels of 10 m, not of 20 m"),
         (elsewhere, "lies on EPSG:32632, not on EPSG:32633"),
     ],
 )
@@ -330,6 +331,8 @@ def test_through_an_outage_what_is_not_built_is_read_from_a_mirror_on_the_users_
         assert {(row["source"], row["first_fault"]) for row in optical_rows(out)} == {
             (str(free_of_offset), "unreachable")
         }
+        assert main(["status", str(out)]) == 0
+        assert f"mirrored  S2L2A 4 × {free_of_offset}" in capsys.readouterr().out
         assert validate(out) == []
         # When the source is back, the user may take the word back.
         source.reset(QUIET)

@@ -86,6 +86,7 @@ def status_lines(status: Status) -> Iterator[str]:
         yield _line("patches", _numbers(status.patches, PATCHES))
     yield from _counted("missing", status.missing, said=True)
     yield from _counted("replaced", status.replaced, said=False)
+    yield from _counted("mirrored", status.mirrored, said=False)
     for file in status.open:
         yield _line("open", f"{file.path}: {file.state}" + (f", {_tried(file)}" if file.attempts else ""))
     if status.failed_requests:
