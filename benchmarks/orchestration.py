@@ -28,7 +28,7 @@ import requests
 from flows import tasks
 from flows.build_dataset import build_dataset
 from flows.runners import open_flow_runner
-from pipeline import stages
+from pipeline import rounds, stages
 from pipeline.assemble import BuildOptions, build_shard
 from pipeline.cluster import ClusterSetting, open_runner, runners
 from pipeline.demo import demo_request
@@ -134,9 +134,10 @@ def through_flow(request, shards) -> tuple[float, float]:
     with (
         mock.patch.object(tasks, "make_request", make_request),
         mock.patch.object(stages, "shards_of", return_value=shards),
-        mock.patch.object(stages, "build_shard", simulate),
+        mock.patch.object(rounds, "_shards", return_value=shards),
+        mock.patch.object(rounds, "build_shard", simulate),
         mock.patch.object(stages, "finish", return_value=[]),
-        mock.patch.object(stages, "clear_leftovers"),
+        mock.patch.object(rounds, "clear_leftovers"),
     ):
         started = time.perf_counter()
         state = build_dataset(out=str(request.out), cluster=f"local:{WORKERS}", return_state=True)

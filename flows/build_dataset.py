@@ -10,6 +10,7 @@ from flows.artifacts import one_line
 from flows.logs import prepare_logs
 from flows.parameters import (
     Cluster,
+    Mirrors,
     Out,
     Overrides,
     RecipeName,
@@ -36,6 +37,7 @@ def build_dataset(  # noqa: PLR0913
     overrides: Overrides = None,
     places: str | None = None,
     source: SourceName | None = None,
+    mirrors: Mirrors = None,
     out: Out,
     cluster: Cluster = "local",
     existing: Existing = "resume",
@@ -49,6 +51,8 @@ def build_dataset(  # noqa: PLR0913
             {"window": {"before": 90}} or {"window.before": 90, "series_length": 8}.
         places: Path of an inventory of dated polygons, or of points as CSV or Parquet. Needs a source.
         source: Provider name as planetary-computer, or path or URL of a STAC catalogue. Needs places.
+        mirrors: Other providers of the same products, named as the source is, that are asked in this order for what it
+            has no more. The dataset keeps them; more may be given when it goes on.
         out: Folder of the dataset; of archive and dataset for the demo. A relative path starts where the worker runs.
             Or an object store, as s3://bucket/prefix; credentials come from the environment, of all workers.
         cluster: Where the work runs. "local" is the flow's own process, "local:4" four worker processes beside it,
@@ -62,7 +66,7 @@ def build_dataset(  # noqa: PLR0913
         setting = cluster_setting(cluster)
         require_reach(places, out, setting)
         with open_mirror(out_place(out)) as mirror:
-            request = prepare(recipe, overrides or {}, places, source, whole(mirror))
+            request = prepare(recipe, overrides or {}, places, source, mirrors or [], whole(mirror))
             found = None if check_folder(request, existing) else search(request)
             with open_flow_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:
                 if found is not None:

@@ -122,6 +122,7 @@ _PLAIN = r"[^:]*(:[^/][^:]*)*"
 Out = Annotated[str, Field(min_length=1, pattern=rf"^(({'|'.join(SCHEMES)})://[^?@#]+|{_PLAIN})$")]
 SourceName = Annotated[str, Field(pattern=rf"^(\w+://[^/@]*(/.*)?|{_PLAIN})$")]
 """Parameters are kept by the server and shown: neither carries credentials."""
+Mirrors = list[SourceName] | None
 Verify = Literal["full"] | None
 Overrides = Annotated[dict[str, Any] | None, WithJsonSchema(OVERRIDES_SCHEMA)]
 Cluster = Annotated[str, Field(pattern=r"^(local(:\d+)?|(kubernetes|slurm):/?[^/].*|\w+://\S+)$")] | ClusterChoice

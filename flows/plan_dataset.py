@@ -9,6 +9,7 @@ from flows.artifacts import one_line
 from flows.logs import prepare_logs
 from flows.parameters import (
     Cluster,
+    Mirrors,
     Out,
     Overrides,
     RecipeName,
@@ -34,6 +35,7 @@ def plan_dataset(  # noqa: PLR0913
     overrides: Overrides = None,
     places: str | None = None,
     source: SourceName | None = None,
+    mirrors: Mirrors = None,
     out: Out,
     cluster: Cluster = "local",
     existing: Existing = "resume",
@@ -47,6 +49,8 @@ def plan_dataset(  # noqa: PLR0913
             {"window": {"before": 90}} or {"window.before": 90, "series_length": 8}.
         places: Path of an inventory of dated polygons, or of points as CSV or Parquet. Needs a source.
         source: Provider name as planetary-computer, or path or URL of a STAC catalogue. Needs places.
+        mirrors: Other providers of the same products, named as the source is, that are asked in this order for what it
+            has no more. The dataset keeps them; more may be given when it goes on.
         out: Folder of the dataset; of archive and dataset for the demo. A relative path starts where the worker runs.
             Or an object store, as s3://bucket/prefix; credentials come from the environment.
         cluster: Where clouds are judged. "local" is the flow's own process, "local:4" four worker processes beside it,
@@ -60,7 +64,7 @@ def plan_dataset(  # noqa: PLR0913
         setting = cluster_setting(cluster)
         require_reach(places, out, setting)
         with open_mirror(out_place(out)) as mirror:
-            request = prepare(recipe, overrides or {}, places, source, whole(mirror))
+            request = prepare(recipe, overrides or {}, places, source, mirrors or [], whole(mirror))
             if not check_folder(request, existing):
                 found = search(request)
                 with open_flow_runner(setting, needs=worker_needs(request.recipe, request.source)) as runner:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -69,9 +70,11 @@ def whole(value: Item) -> Item:
 
 
 @stage("prepare")
-def prepare(recipe: str, overrides: dict[str, Any], places: str | None, source: str | None, mirror: Mirror) -> Request:
+def prepare(
+    recipe: str, overrides: dict[str, Any], places: str | None, source: str | None, mirrors: list[str], mirror: Mirror
+) -> Request:
     """Return the request that the parameters make; writes the demo's archive when it is the demo."""
-    request = make_request(recipe, overrides, places, source, mirror)
+    request = replace(make_request(recipe, overrides, places, source, mirror), mirrors=tuple(mirrors))
     get_run_logger().info("%s into %s", request.recipe.name, _place(request, mirror))
     return request
 
@@ -90,8 +93,8 @@ def search(request: Request) -> Found:
 def survey(request: Request, found: Found, runner: Runner, verify: Verify = None) -> tuple[Found, ScoreTable]:
     """Judge every patch on every acquisition that could serve it; returns the patches on their final grids."""
     progress = ProgressArtifact(f"survey-{request.recipe.name}", "batches of scenes surveyed")
-    source, run = stages.connect(request), _verification(verify)
-    found, scores = stages.survey(found, request.recipe, source, runner, progress, verify=run)
+    source, run, mirrors = stages.connect(request), _verification(verify), stages.mirrors_asked_for(request)
+    found, scores = stages.survey(found, request.recipe, source, runner, progress, verify=run, mirrors=mirrors)
     get_run_logger().info("%d patches on scenes judged", len(scores))
     return found, scores
 
@@ -122,9 +125,10 @@ def price(request: Request, mirror: Mirror) -> str:
 @stage("build", retries=2, backoff=60)
 def build(request: Request, runner: Runner, mirror: Mirror, verify: Verify = None) -> list[ShardReport]:
     """Build every file of the plan on disk that is not done."""
+    mirrors = stages.mirrors_of(request.out, request.source, request.recipe, request.mirrors)
     decided = stages.load_plan(request.out)
     source, run = stages.connect(request), _verification(verify)
-    options = BuildOptions(root=request.out.resolve(), source=source, store=mirror.store, verify=run)
+    options = BuildOptions(root=request.out.resolve(), source=source, mirrors=mirrors, store=mirror.store, verify=run)
     if run:
         get_run_logger().info("%s", stages.verification_line(decided, request.recipe))
     progress = ProgressArtifact(f"build-{request.recipe.name}", "files done")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from pipeline.records import (
 )
 from pipeline.sources.access import Signer
 from pipeline.sources.earth_engine.parity import attributes_of
+from pipeline.sources.mirrors import NO_MIRRORS, Mirrors
 from pipeline.sources.reading import Together, open_reader, together_of
 from pipeline.sources.watching import Failures, added, watched
 from pipeline.targets import Target, target_of
@@ -54,6 +56,8 @@ class BuildOptions:
     root: Path
     """The dataset's folder."""
     source: Signer
+    mirrors: Mirrors = NO_MIRRORS
+    """Where images are read from that the plan takes from another provider."""
     store: str = ""
     """URL of the object store that takes files and receipts in place of the folder; empty: the folder does."""
     threads: int = READ_THREADS
@@ -79,7 +83,8 @@ def build_shard(shard: Shard, recipe: Recipe, options: BuildOptions) -> ShardRep
     target = target_of(options.root, options.store)
     before = Attempts(plan_digest=digest)
     failures = Failures()
-    options = replace(options, source=watched(options.source, failures, options.verify, shard.checksums))
+    watch = partial(watched, failures=failures, run=options.verify, checksums=shard.checksums)
+    options = replace(options, source=watch(options.source), mirrors=options.mirrors.each(watch))
     try:
         done = target.find(shard, digest)
         if done is not None:
@@ -192,7 +197,9 @@ def _paint(
     samples = {sample.id: sample for sample in shard.samples}
 
     def paint_group(batches: Sequence[Sequence[PlanRow]]) -> tuple[list[PatchReport], Mapping[str, int]]:
-        with open_reader(options.source) as reader:
+        choice = batches[0][0].choice
+        source = options.mirrors.get(choice.source) if choice and choice.source else options.source
+        with open_reader(source) as reader:
             patches = PatchReader(shard=shard, recipe=recipe, reader=reader)
             reports = []
             for batch in batches:
@@ -211,7 +218,8 @@ def _paint(
 def batches_of(shard: Shard, together: Together) -> list[list[Sequence[PlanRow]]]:
     """Return the rows of a shard as they are read: each group by one reader, its batches in their order.
 
-    A group are the patches of one first scene, from north-west to south-east, or the dates of one patch.
+    A group are the patches of one first scene, and so of one provider, from north-west to south-east, or the dates of
+    one patch.
     """
     grids = {sample.id: sample.grid for sample in shard.samples}
 
@@ -219,10 +227,11 @@ def batches_of(shard: Shard, together: Together) -> list[list[Sequence[PlanRow]]
         grid = grids[row.sample_id]
         return -grid.top, grid.left, row.sample_id, row.timestep
 
-    groups: dict[str, list[PlanRow]] = {}
+    groups: dict[tuple[str, str], list[PlanRow]] = {}
     for row in sorted(shard.rows, key=place):
         scene = row.choice.assets[0].hrefs[0] if row.choice and row.choice.assets else ""
-        groups.setdefault(row.sample_id if together == "patch" else scene, []).append(row)
+        source = row.choice.source if row.choice else ""
+        groups.setdefault((row.sample_id if together == "patch" else scene, source), []).append(row)
     return [
         [groups[key][first : first + READ_TOGETHER] for first in range(0, len(groups[key]), READ_TOGETHER)]
         for key in sorted(groups)
@@ -248,6 +257,7 @@ def _paint_row(row: PlanRow, canvas: _Canvas, patches: PatchReader) -> PatchRepo
         scene_ids=tuple(asset.scene_id for asset in choice.assets),
         cloud=choice.cloud,
         is_padding=row.is_padding,
+        source=choice.source,
     )
     try:
         patch = patches.read(choice, patches.shard.samples[canvas.positions[row.sample_id]])

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,14 @@ Existing = Literal["refuse", "resume", "overwrite"]
 """What to do with a folder that holds a dataset already."""
 
 _PROVENANCE = TypeAdapter(dict[str, str])
+_MIRRORS = TypeAdapter(tuple[str, ...])
+MIRRORS = "mirrors.json"
+"""Mirrors of the source, named as it is. What a dataset was made from stays as it is; mirrors may be added to it."""
 
 MEMBERS = (
-    "provenance.json", "recipe.yaml", "samples.parquet", "events.parquet", "rejected.parquet", "scenes.parquet",
-    "survey.parquet", "plan.parquet", "unreadable.parquet", "ledger.parquet", "frames.parquet", "labels.parquet",
-    "statistics.json", "README.md", "preview.png", "lock.zip",
+    "provenance.json", "recipe.yaml", "mirrors.json", "samples.parquet", "events.parquet", "rejected.parquet",
+    "scenes.parquet", "survey.parquet", "plan.parquet", "unreadable.parquet", "copies.parquet", "ledger.parquet",
+    "frames.parquet", "labels.parquet", "statistics.json", "README.md", "preview.png", "lock.zip",
     "all", "train", "val", "test", "receipts", "metadata", "splits", ".planning",
 )  # fmt: skip
 """Everything that a dataset's folder holds; nothing else in it is ever removed. What says whose it is comes first."""
@@ -80,6 +83,8 @@ class Request:
     """Provider name, or path or URL of a STAC catalogue."""
     out: Path
     """Folder of the dataset."""
+    mirrors: tuple[str, ...] = ()
+    """Named as sources are, in the order in which they are asked for what the source has no more."""
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -153,6 +158,7 @@ def start_folder(request: Request) -> None:
     finally:
         for file in temporary.values():
             file.unlink(missing_ok=True)
+    add_mirrors(request.out, request.mirrors)
 
 
 def _is_barely_started(out: Path) -> bool:
@@ -201,6 +207,48 @@ def read_provenance(root: Path) -> dict[str, str]:
         return _PROVENANCE.validate_json((root / "provenance.json").read_bytes())
     except (OSError, ValueError) as err:
         raise LayoutError(f"{root / 'provenance.json'} cannot be read") from err
+
+
+def read_mirrors(root: Path) -> tuple[str, ...]:
+    """Return the mirrors of the dataset in `root`, in the order in which they are asked; none where it names none.
+
+    Raises
+    ------
+    LayoutError
+        mirrors.json is damaged.
+    """
+    path = root / MIRRORS
+    try:
+        return _MIRRORS.validate_json(path.read_bytes()) if path.exists() else ()
+    except (OSError, ValueError) as err:
+        raise LayoutError(f"{path} cannot be read") from err
+
+
+def mirror_names(source: str, mirrors: Sequence[str]) -> tuple[str, ...]:
+    """Return mirrors by the names that the dataset has for them; raises RecipeError where one is its own source."""
+    names = tuple(dict.fromkeys(map(_resolved, mirrors)))
+    if _resolved(source) in names:
+        raise RecipeError(f"--mirror {_resolved(source)} is the dataset's own source; name another provider")
+    return names
+
+
+def add_mirrors(root: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Add mirrors to those of the dataset in `root`, after them, and return all; they are the dataset's from now on.
+
+    Raises
+    ------
+    RecipeError
+        One of them is the dataset's own source.
+    """
+    held = read_mirrors(root)
+    if not names:
+        return held
+    mirrors = mirror_names(read_provenance(root).get("source", ""), (*held, *names))
+    if mirrors != held:
+        temporary = root / f".{MIRRORS}.tmp"
+        temporary.write_bytes(_MIRRORS.dump_json(mirrors, indent=1) + b"\n")
+        temporary.replace(root / MIRRORS)
+    return mirrors
 
 
 def _difference(request: Request) -> str:

@@ -23,11 +23,13 @@ from pipeline.records import (
     AssetRef,
     Choice,
     Modality,
+    PatchGrid,
     Recipe,
     Shard,
     ShardSample,
 )
-from pipeline.sources.reading import WindowReader
+from pipeline.sources.copies import grid_problem
+from pipeline.sources.reading import FileReader, WindowReader
 from pipeline.sources.window import Wanted
 
 
@@ -90,7 +92,19 @@ class PatchReader:
         if self.modality.product == "LABELS":
             states = states_at(sample, choice.acquired)
             return Patch(values=draw_labels(self.modality.name, sample, states))
+        if choice.source and self.modality.product in OPTICAL:
+            self._require_grid(choice, sample.grid)
         return _READERS.get(self.modality.product, _read_own)(self, choice.assets, sample)
+
+    def _require_grid(self, choice: Choice, grid: PatchGrid) -> None:
+        """Refuse what a mirror has of an image in another zone than its tile's, or resampled; raises SourceError."""
+        if not isinstance(self.reader, FileReader) or not choice.tile:
+            return
+        epsg = grids.tile_epsg(choice.tile)
+        for href, band in zip(choice.assets[0].hrefs, self.shard.bands, strict=True):
+            problem = grid_problem(self.reader.placement(href), epsg, self.modality.band(band).resolution, grid)
+            if problem:
+                raise SourceError(f"{href} {problem}: it is no copy of the image that is planned")
 
 
 def states_at(sample: ShardSample, acquired: datetime) -> tuple[int, ...]:

@@ -35,6 +35,10 @@ def plan_digest(shard: Shard, recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=_as_json).encode()).hexdigest()
 
 
+_UNDECIDING = frozenset({"checksums", "source"})
+"""Fields that say what the assets must be, and who is asked for them, not which they are."""
+
+
 @cache
 def _fields_of(record: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(record))
@@ -44,8 +48,7 @@ def _as_json(value: Any) -> Any:
     """Return what JSON has for a record (its fields, as they are), for bytes and for times."""
     if dataclasses.is_dataclass(value):
         kind: Any = type(value)
-        # Checksums say what the assets must be, not which.
-        return {name: getattr(value, name) for name in _fields_of(kind) if name != "checksums"}
+        return {name: getattr(value, name) for name in _fields_of(kind) if name not in _UNDECIDING}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, datetime):

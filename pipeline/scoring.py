@@ -1,13 +1,15 @@
 """How good is what was found: every patch is scored on every acquisition that could serve it, by neighbourhoods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.catalog.scores import ScoreTable, ScoreWriter
-from pipeline.cluster import Runner, limited
+from pipeline.cluster import Progress, Runner, limited
+from pipeline.failover import MirrorSurvey
 from pipeline.folder import writing
 from pipeline.plan.majority import majority_grids
+from pipeline.plan.mirrored import Copies
 from pipeline.plan.policies import is_measured, judged_products
 from pipeline.plan.rows import Offer, needed_bands, optical_offer, radar_offer
 from pipeline.planning import by_key, neighbourhoods, without_collector
@@ -15,28 +17,34 @@ from pipeline.records import Recipe, Sample, Scene, Score
 from pipeline.search import Found
 from pipeline.sources import Source
 from pipeline.sources.contract import ScoringSource
-from pipeline.survey import place_batches, survey_batch, survey_batches
-
-Progress = Callable[[int, int], None]
-"""Called with how many units of a stage are done, and how many there are."""
+from pipeline.sources.mirrors import NO_MIRRORS, Mirrors
+from pipeline.survey import SurveyWindow, place_batches, survey_batch, survey_batches
 
 SURVEY_THREADS = 8
 
 
-def survey(
-    found: Found, recipe: Recipe, source: Source, runner: Runner, progress: Progress, *, verify: str = ""
+def survey(  # noqa: PLR0913
+    found: Found,
+    recipe: Recipe,
+    source: Source,
+    runner: Runner,
+    progress: Progress,
+    *,
+    verify: str = "",
+    mirrors: Mirrors = NO_MIRRORS,
 ) -> tuple[Found, ScoreTable]:
     """Score every patch on every Sentinel-2 acquisition that could serve it, neighbourhood after neighbourhood.
 
-    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise. `verify` is as in
-    `BuildOptions`.
+    Where radar is judged by what it measured, every Sentinel-1 acquisition is scored likewise. What cannot be read at
+    the source for good is scored at the first mirror that has it. `verify` is as in `BuildOptions`.
 
     Where the recipe's series are seasonal, a sample whose images mostly come from tiles of another zone moves to that
     zone's grid and is scored again, as SSL4EO-S12 v1.1 has it; the returned places are the final ones.
     """
     moved: dict[str, Sample] = {}
     bar = _Bar(progress, len(found.samples))
-    run = _Survey(source, runner, bar, verify)
+    again = MirrorSurvey(recipe=recipe, mirrors=mirrors, copies=Copies(mirrors=mirrors.names))
+    run = _Survey(source, runner, bar, verify, again)
 
     def score(samples: Sequence[Sample]) -> list[Score]:
         scored = [sample for sample in samples if sample.id not in found.unlabelled]
@@ -58,7 +66,7 @@ def survey(
             with without_collector():
                 table.add(score(samples))
     samples = tuple(moved.get(sample.id, sample) for sample in found.samples)
-    return replace(found, samples=samples), table.table()
+    return replace(found, samples=samples, copies=again.copies.found), table.table()
 
 
 class _Bar:
@@ -94,6 +102,14 @@ class _Survey:
     runner: Runner
     bar: _Bar
     verify: str
+    again: MirrorSurvey
+
+    def scored(self, batches: Iterable[tuple[SurveyWindow, ...]], source: Source) -> Iterator[Score]:
+        """Yield the scores of batches of windows of one source."""
+        task = partial(survey_batch, source=limited(source, self.runner), verify=self.verify)
+        for batch in self.runner.run(task, batches, threads=SURVEY_THREADS):
+            self.bar.step()
+            yield from batch
 
 
 def _score(
@@ -110,10 +126,11 @@ def _score(
     if radar and is_measured(recipe):
         offer = radar_offer(samples, scenes, recipe)
         batches += group(samples, offer, band=radar[0], radar=recipe.resampling.S1)
-    scores: list[Score] = []
     bar.expect(len(batches))
-    task = partial(survey_batch, source=limited(source, run.runner), verify=run.verify)
-    for batch in run.runner.run(task, batches, threads=SURVEY_THREADS):
-        scores += batch
-        bar.step()
-    return scores
+    scores = list(run.scored(batches, source))
+
+    def survey_mirror(batches: Sequence[tuple[SurveyWindow, ...]], mirror: Source) -> Iterator[Score]:
+        bar.expect(len(batches))
+        return run.scored(batches, mirror)
+
+    return run.again.rescored(scores, samples, scenes, survey_mirror)

@@ -16,7 +16,7 @@ from pipeline.folder import Request, planning_folder, writing
 from pipeline.plan.candidates import seen_samples
 from pipeline.plan.rows import needed_bands, windows_for
 from pipeline.plan.windows import Interval, merged
-from pipeline.records import Event, PatchGrid, Product, Reason, Recipe, RejectedEvent, Sample, Scene
+from pipeline.records import Copy, Event, PatchGrid, Product, Reason, Recipe, RejectedEvent, Sample, Scene
 from pipeline.sampling import Inventory, Placement, negative_samples, read_places, wanted_negatives
 from pipeline.slopes import DemSlopes
 from pipeline.sources import Query, Source
@@ -36,6 +36,8 @@ class Found:
     """Samples whose labels would be wrong, by id, with the reason code: they get no place in a file."""
     notes: tuple[str, ...] = ()
     """What a person should know about the places, one line each."""
+    copies: tuple[Copy, ...] = ()
+    """What mirrors have of scenes whose classification could not be read, once places are surveyed."""
 
 
 def find(request: Request, source: Source) -> Found:

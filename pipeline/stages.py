@@ -1,40 +1,36 @@
 """The stages of a dataset after the search: survey, decide, build, finish; each is one call for any driver."""
 
-import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.assemble import BuildOptions, batches_of, build_shard, unfinished
-from pipeline.catalog import Decided, read_decided, replanned, write_built, write_replanned
+from pipeline.assemble import BuildOptions, batches_of
+from pipeline.catalog import Decided, read_decided, write_built
 from pipeline.catalog.built import Ledger
-from pipeline.catalog.decided import TABLES, write_places
+from pipeline.catalog.decided import COPIES, TABLES, write_copies, write_places
 from pipeline.catalog.planned import STRETCH, Order, write_plan
 from pipeline.catalog.scores import ScoreTable
-from pipeline.cluster import Runner
+from pipeline.cluster import Progress, Runner
 from pipeline.errors import RecipeError
-from pipeline.folder import Request, clear_leftovers, end_planning, start_folder, writing
+from pipeline.folder import Request, add_mirrors, end_planning, mirror_names, start_folder, writing
 from pipeline.plan.packing import NOWHERE, Place, pack, packing_order
 from pipeline.planning import Decisions, Neighbourhood, decide_neighbourhood, neighbourhoods
-from pipeline.receipts import plan_digest
-from pipeline.records import Recipe, Scene, Shard, ShardReport, Unreadable, unreadable_in
+from pipeline.records import Recipe, Shard, ShardReport
 from pipeline.report import write_card, write_preview
-from pipeline.scoring import Progress, survey
+from pipeline.rounds import build_in_rounds, vouched
+from pipeline.scoring import survey
 from pipeline.search import Found
 from pipeline.sources import Source, open_source
 from pipeline.sources.contract import Forecast, ForecastingSource, ParticularSource
-from pipeline.sources.permits import LimitedSource
+from pipeline.sources.mirrors import Mirrors, connect_mirrors
 from pipeline.sources.reading import together_of
-from pipeline.targets import require_room, target_of
 
 __all__ = [
-    "BUILD_ROUNDS",
     "Cost",
-    "Progress",
     "build",
     "connect",
     "cost_of",
@@ -43,16 +39,13 @@ __all__ = [
     "forecast_of",
     "load_plan",
     "make_plan",
+    "mirrors_asked_for",
+    "mirrors_of",
     "shards_of",
     "survey",
     "verification_line",
     "vouched",
 ]
-
-logger = logging.getLogger(__name__)
-
-BUILD_ROUNDS = 3
-"""How often shards that a transient fault stopped are tried in one run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +107,7 @@ def make_plan(request: Request, found: Found, scores: ScoreTable, runner: Runner
         order_of = Order(places=places, turns=turns, ranks=ranks)
         write_plan(folder / "plan.parquet", [one.part for one in made], stretches, order_of)
         write_places(folder, found.samples, places, found.events, found.rejected)
+        write_copies(folder, found.copies)
         _move_in(request, folder)
 
 
@@ -130,9 +124,29 @@ def _pack(found: Found, made: Sequence[Decisions], recipe: Recipe) -> dict[str, 
 def _move_in(request: Request, folder: Path) -> None:
     """Make the folder the request's own and put the tables into it, the plan last."""
     start_folder(request)
-    for name in TABLES:
-        (folder / f"{name}.parquet").replace(request.out / f"{name}.parquet")
+    written = [name for name in (COPIES, *(f"{name}.parquet" for name in TABLES)) if (folder / name).exists()]
+    for name in written:
+        (folder / name).replace(request.out / name)
     end_planning(request.out)
+
+
+def mirrors_of(root: Path, source: str, recipe: Recipe, added: Sequence[str] = ()) -> Mirrors:
+    """Open the mirrors of the dataset in `root`, `added` ones last: they are the dataset's from now on.
+
+    Raises
+    ------
+    RecipeError
+        There is no such provider or catalogue, or it can be no mirror of `source`.
+    """
+    # Those that cannot be opened are refused before they are noted.
+    connect_mirrors(added, source, recipe.collections)
+    return connect_mirrors(add_mirrors(root, added), source, recipe.collections)
+
+
+def mirrors_asked_for(request: Request) -> Mirrors:
+    """Open the mirrors that a request names; raises RecipeError as `mirrors_of`."""
+    names = mirror_names(request.source, request.mirrors)
+    return connect_mirrors(names, request.source, request.recipe.collections)
 
 
 def load_plan(root: Path) -> Decided:
@@ -190,101 +204,20 @@ def forecast_of(decided: Decided, recipe: Recipe, source: Source) -> Forecast | 
 def build(
     decided: Decided, recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
 ) -> list[ShardReport]:
-    """Build every shard that is not done; those that a transient fault stopped are tried again a few times.
+    """Build every shard that is not done, and again those that change because of what could not be read.
 
-    One that killed its workers is unfinished, and is not tried again in this run. When all are done, images that
-    proved to be of no use are noted in unreadable.parquet, their samples are planned again without them, and the shards
-    that this changes are built again, until everything planned could be read. While a single shard is unfinished
-    nothing is planned again, or the order in which faults come would choose the images. The plan in the folder is the
-    one that was built.
+    See `rounds.build_in_rounds`. The plan in the folder is the one that was built.
     """
-    clear_leftovers(options.root)
-    decided = _caught_up(options.root, decided, recipe)
-    scenes = decided.scenes
-    shards = shards_of(decided, recipe)
-    require_room(options.root, options.store, shards, recipe)
-    if options.verify:
-        shards = vouched(shards, scenes)
-    reports = _build_shards(shards, recipe, options, runner, progress)
-    while found := _found_unreadable(shards, reports, decided, recipe):
-        decided = replanned(decided, (*decided.unreadable, *found), recipe)
-        write_replanned(options.root, decided)
-        before = {shard.path: shard for shard in shards}
-        shards = shards_of(decided, recipe)
-        if options.verify:
-            shards = vouched(shards, scenes)
-        changed = [shard for shard in shards if shard != before[shard.path]]
-        logger.warning("%d planned images cannot be used; %d files are built again", len(found), len(changed))
-        reports |= _build_shards(changed, recipe, options, runner, progress)
-    return [reports[path] for path in sorted(reports)]
-
-
-def vouched(shards: Iterable[Shard], scenes: Iterable[Scene]) -> list[Shard]:
-    """Return the shards with the checksums that the items of `scenes` state of the assets they read."""
-    stated = {scene.hrefs[band]: checksum for scene in scenes for band, checksum in scene.checksums.items()}
-    return [
-        replace(shard, checksums={href: stated[href] for href in sorted(shard.hrefs & stated.keys())})
-        for shard in shards
-    ]
+    return build_in_rounds(decided, recipe, options, runner, progress)
 
 
 def verification_line(decided: Decided, recipe: Recipe) -> str:
     """Return how many of the planned assets can be compared with a checksum, and how many can not."""
-    shards = vouched(shards_of(decided, recipe), decided.scenes)
+    shards = vouched(shards_of(decided, recipe), decided)
     read = {href for shard in shards for href in shard.hrefs}
     stated = {href for shard in shards for href in shard.checksums}
     line = f"verify: {len(stated)} assets are read whole and compared with their checksums"
     return f"{line}; {len(read - stated)} state none and are read as they come" if read - stated else line
-
-
-def _caught_up(root: Path, decided: Decided, recipe: Recipe) -> Decided:
-    """Return the plan that follows from what proved unreadable: a run may have ended before it was written."""
-    now = replanned(decided, decided.unreadable, recipe)
-    if now.rows != decided.rows:
-        write_replanned(root, now)
-    return now
-
-
-def _found_unreadable(
-    shards: Sequence[Shard], reports: Mapping[str, ShardReport], decided: Decided, recipe: Recipe
-) -> list[Unreadable]:
-    """Return images that no plan may choose again and that are not known yet; none until every shard is done."""
-    if not recipe.alternates or any(report.state != "done" for report in reports.values()):
-        return []
-    known = set(decided.unreadable)
-    found = (image for shard in shards for image in unreadable_in(shard, reports[shard.path]))
-    return sorted({image for image in found if image not in known})
-
-
-def _build_shards(
-    todo: Sequence[Shard], recipe: Recipe, options: BuildOptions, runner: Runner, progress: Progress
-) -> dict[str, ShardReport]:
-    """Return the reports of the shards by path, after a few rounds over those that are not done."""
-    total, done = len(todo), 0
-    reports: dict[str, ShardReport] = {}
-    deadly: set[str] = set()
-
-    def give_up(shard: Shard, problem: str) -> ShardReport:
-        deadly.add(shard.path)
-        # The worker began the attempt and could not say what ended it.
-        target = target_of(options.root, options.store)
-        tried = target.attempts(shard).explained(problem)
-        target.note(shard, tried)
-        return unfinished(shard.path, plan_digest(shard, recipe), f"{shard.path}: {problem}", tried)
-
-    progress(0, total)
-    task = partial(build_shard, recipe=recipe, options=_limited_options(options, runner))
-    for _ in range(BUILD_ROUNDS):
-        for report in runner.run(task, todo, threads=1, lost=give_up):
-            reports[report.path] = report
-            done += report.state == "done"
-            progress(done, total)
-        todo = [shard for shard in todo if reports[shard.path].state != "done" and shard.path not in deadly]
-        if not todo:
-            break
-    # A worker that died half way left its file behind, and the one that did its work again did not see it.
-    clear_leftovers(options.root)
-    return reports
 
 
 def fallback_line(reports: Sequence[ShardReport]) -> str:
@@ -295,17 +228,6 @@ def fallback_line(reports: Sequence[ShardReport]) -> str:
     if not left:
         return ""
     return f"{left.total()} windows read by GDAL: " + ", ".join(f"{left[reason]} × {reason}" for reason in sorted(left))
-
-
-def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:
-    """Return `options` with limits shared, and as many threads as it takes to ask as much as is allowed."""
-    source = options.source
-    if not isinstance(source, LimitedSource) or source.limit is None:
-        return options
-    permits = runner.permits(source.limit)
-    is_fixed = not source.requests_per_thread
-    threads = options.threads if is_fixed else max(options.threads, source.limit.at_once // permits.processes)
-    return replace(options, source=source.with_permits(permits), threads=threads)
 
 
 def finish(root: Path, decided: Decided, recipe: Recipe, reports: Sequence[ShardReport]) -> Ledger:

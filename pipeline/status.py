@@ -17,7 +17,7 @@ from pipeline.errors import LayoutError, PipelineError
 from pipeline.folder import read_recipe
 from pipeline.receipts import STOPPED, load_attempts, load_receipt, plan_digest
 from pipeline.records import Recipe, Shard, ShardReport
-from pipeline.report import missing_counts, replaced_counts
+from pipeline.report import missing_counts, provider_counts, replaced_counts
 from pipeline.sources.watching import FailedRequests, added
 from pipeline.stages import shards_of
 
@@ -90,6 +90,8 @@ class Status:
     missing: tuple[Count, ...] = ()
     replaced: tuple[Count, ...] = ()
     """Images that stand in for one that proved of no use."""
+    mirrored: tuple[Count, ...] = ()
+    """Patches that were read from a mirror, which `reason` names."""
     open: tuple[FileState, ...] = ()
     """Files with attempts that came to nothing, or damaged: the first few."""
     slowest: tuple[FileState, ...] = ()
@@ -126,12 +128,12 @@ def dataset_status(root: Path) -> Status:
 
 
 def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard]) -> Status:
-    files, patches = [], _Patches()
+    files, patches = [], _Patches(decided.mirrors)
     details = read_details(decided)
     for shard in shards:
         file, report = _look(root, shard, recipe)
         files.append(file)
-        patches.add(file_rows(shard, report, details))
+        patches.add(file_rows(shard, report, details, decided.source))
     patches.add(list(unplaced_rows(decided)))
     patches.add(rejected_rows(decided))
     done = [file for file in files if file.state == "done"]
@@ -143,6 +145,7 @@ def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard
         patches=dict(patches.states),
         missing=_counts(patches.missing),
         replaced=_counts(patches.replaced),
+        mirrored=_counts(patches.mirrored),
         open=tuple(file for file in files if file.fault or file.state == "damaged")[:LISTED],
         slowest=_top(done, [file.seconds for file in done]),
         largest=_top(done, [file.bytes for file in done]),
@@ -155,15 +158,20 @@ def _status(root: Path, recipe: Recipe, decided: Decided, shards: Sequence[Shard
 class _Patches:
     """Counts the rows of a ledger that is never held as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, mirrors: Sequence[str]) -> None:
+        self._mirrors = mirrors
         self.states: Counter[str] = Counter()
         self.missing: Counter[tuple[str, str]] = Counter()
         self.replaced: Counter[tuple[str, str]] = Counter()
+        self.mirrored: Counter[tuple[str, str]] = Counter()
 
     def add(self, rows: Sequence[LedgerRow]) -> None:
         self.states.update(row.state for row in rows)
         self.missing.update(missing_counts([row for row in rows if row.state == "missing"]))
         self.replaced.update(replaced_counts(rows))
+        read = provider_counts(rows)
+        for name in self._mirrors:
+            self.mirrored.update({(modality, name): count for modality, count in read.get(name, {}).items()})
 
 
 def _look(root: Path, shard: Shard, recipe: Recipe) -> tuple[FileState, ShardReport | None]:

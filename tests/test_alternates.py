@@ -37,7 +37,7 @@ from support.two_slides import (
     planned,
 )
 
-from pipeline import stages
+from pipeline import rounds
 from pipeline.catalog import Decided, read_decided
 from pipeline.errors import TransientSourceError
 from pipeline.receipts import STOPPED, load_attempts, load_receipt
@@ -226,8 +226,8 @@ def stop_before_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
         (root / "plan.parquet").write_bytes(plan)
         raise Stopped
 
-    write = stages.write_replanned
-    monkeypatch.setattr(stages, "write_replanned", half)
+    write = rounds.write_replanned
+    monkeypatch.setattr(rounds, "write_replanned", half)
 
 
 def stop_after_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,8 +235,8 @@ def stop_after_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
         write(root, decided)
         raise Stopped
 
-    write = stages.write_replanned
-    monkeypatch.setattr(stages, "write_replanned", then_stop)
+    write = rounds.write_replanned
+    monkeypatch.setattr(rounds, "write_replanned", then_stop)
 
 
 def stop_within_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,8 +249,8 @@ def stop_within_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
             raise Stopped
         return paint(shard, *arguments)
 
-    paint = stages.build_shard.__globals__["_build"]
-    monkeypatch.setitem(stages.build_shard.__globals__, "_build", until)
+    paint = rounds.build_shard.__globals__["_build"]
+    monkeypatch.setitem(rounds.build_shard.__globals__, "_build", until)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pipeline.sources.signing import TokenSignature, forget_tokens
 
 pytest_plugins = ["support.fixtures"]
 
-TABLES = ("survey.parquet", "frames.parquet", "labels.parquet", "statistics.json")
+TABLES = ("survey.parquet", "labels.parquet", "statistics.json")
 PROVIDER = "loopback"
 
 
@@ -48,10 +48,12 @@ def arguments(order: Order, source: str, out: Path, *more: str) -> list[str]:
 
 
 def contents(root: Path) -> Mapping[str, object]:
-    """What the tables hold; the ledger without its details, which name files where they were, and without failures."""
+    """What the tables hold; without who was asked, and the ledger without its details and failures."""
     tables: dict[str, object] = {name: (root / name).read_bytes() for name in TABLES}
-    ledger = pq.read_table(root / "ledger.parquet").drop_columns(["detail", "attempts", "faults", "failed_requests"])
-    return {**tables, "ledger": ledger.to_pylist()}
+    told = ["detail", "attempts", "faults", "failed_requests", "source"]
+    ledger = pq.read_table(root / "ledger.parquet").drop_columns(told).to_pylist()
+    frames = pq.read_table(root / "frames.parquet").drop_columns("source").to_pylist()
+    return {**tables, "ledger": ledger, "frames": frames}
 
 
 @pytest.mark.parametrize("catalogue", ["api", pytest.param("catalogue", marks=pytest.mark.slow)])

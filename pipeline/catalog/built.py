@@ -50,7 +50,8 @@ class LedgerRow:
     is_padding: bool = False
     """True where the series was too short and its last image stands here once more."""
     first_choice: str = ""
-    """Acquisition that was planned here first and proved of no use, or went with one that did; else empty."""
+    """Acquisition that was planned here first and proved of no use where it was to be read, or went with one that did;
+    else empty. It is `acquisition` itself where a mirror had it."""
     first_fault: str = ""
     """Reason code of that; empty where the series was merely chosen anew. What was read is in unreadable.parquet."""
     attempts: int = 0
@@ -59,6 +60,8 @@ class LedgerRow:
     """What ended the attempts that came to nothing, oldest first."""
     failed_requests: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Requests for the whole file that came to nothing, over all attempts: problem to count."""
+    source: str = ""
+    """Provider that the image was read from, the dataset's own source or a mirror; empty where nothing was read."""
 
 
 Ledger = Sequence[LedgerRow]
@@ -82,7 +85,7 @@ def write_built(
     The ledger's rows are read back as they are asked for.
     """
     write_table(root / "ledger.parquet", ledger_table(decided, shards, reports))
-    write_table(root / "frames.parquet", frames_table(shards, reports))
+    write_table(root / "frames.parquet", frames_table(shards, reports, decided.source))
     write_table(root / "labels.parquet", labels_table(decided, shards, reports))
     write_metadata(root, decided, shards, reports)
     _write_splits(root, shards)
@@ -100,7 +103,9 @@ def ledger_table(decided: Decided, shards: Sequence[Shard], reports: Sequence[Sh
     """Return the union of receipts, of what the plan could not give a place in any file, and of rejected events."""
     by_path = {report.path: report for report in reports}
     details = read_details(decided)
-    parts = [to_table(file_rows(shard, by_path.get(shard.path), details), LedgerRow) for shard in shards]
+    parts = [
+        to_table(file_rows(shard, by_path.get(shard.path), details, decided.source), LedgerRow) for shard in shards
+    ]
     rest = [*unplaced_rows(decided), *rejected_rows(decided)]
     table = pa.concat_tables([*parts, to_table(rest, LedgerRow)])
     keys = ("sample_id", "modality", "timestep", "event_id")
@@ -116,14 +121,19 @@ def read_details(decided: Decided) -> Details:
     return {(image.sample_id, image.acquisition): image.detail for image in reversed(decided.unreadable)}
 
 
-def file_rows(shard: Shard, report: ShardReport | None, details: Details) -> list[LedgerRow]:
-    """Return the ledger's rows of one file; `report` None where it was never built."""
+def file_rows(shard: Shard, report: ShardReport | None, details: Details, source: str) -> list[LedgerRow]:
+    """Return the ledger's rows of one file; `report` None where it was never built.
+
+    `source` names the dataset's own source.
+    """
+    read_from = "" if shard.kind.product == "LABELS" else source
     if report is None or report.state != "done":
         detail = report.error if report else "not built"
         patches: Iterable[PatchReport] = (_unbuilt(row, detail) for row in shard.rows)
     else:
         patches = (_explained(patch, details) for patch in report.patches)
-    return [_ledger_row(patch, shard.modality, report, shard.path) for patch in patches]
+    told = (_ledger_row(patch, shard.modality, report, shard.path) for patch in patches)
+    return [replace(row, source=row.source or read_from) if row.acquisition else row for row in told]
 
 
 def unplaced_rows(decided: Decided) -> Iterator[LedgerRow]:
@@ -208,6 +218,7 @@ def _ledger_row(patch: PatchReport, modality: str, report: ShardReport | None = 
         attempts=report.attempts if report else 0,
         faults=report.faults if report else (),
         failed_requests=report.failed_requests if report else {},
+        source=patch.source,
     )
 
 

@@ -1,6 +1,7 @@
 """The tables that are written before a spectral pixel is read: samples, events, rejected, scenes, survey, plan.
 
-What proves to be of no use while it is read joins unreadable.parquet, and the plan is made again from all of them.
+What proves to be of no use while it is read joins unreadable.parquet, what mirrors have of it copies.parquet, and the
+plan is made again from all of them.
 """
 
 import re
@@ -21,13 +22,15 @@ from pipeline.catalog.planned import PLAN_SCHEMA
 from pipeline.catalog.scenes import SCENES_SCHEMA, SceneWriter, scenes_over
 from pipeline.catalog.stored import Stored, open_table
 from pipeline.errors import LayoutError
+from pipeline.folder import read_mirrors, read_provenance
+from pipeline.plan.mirrored import Copies
 from pipeline.plan.packing import Place, packed, shards_from
 from pipeline.plan.replacing import affected_samples
 from pipeline.plan.rows import plan_rows
-from pipeline.records import Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Shard, Unreadable
+from pipeline.records import Copy, Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Shard, Unreadable
 
 TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
-UNREADABLE = "unreadable.parquet"
+UNREADABLE, COPIES = "unreadable.parquet", "copies.parquet"
 LARGEST_DEGREE = 540.0
 """Of a longitude that goes on beyond the antimeridian."""
 
@@ -51,6 +54,17 @@ class Decided:
     """Events of the inventory that cannot be used, by id."""
     unreadable: tuple[Unreadable, ...] = ()
     """Images that proved to be of no use, ascending; the rows do without them."""
+    copies: tuple[Copy, ...] = ()
+    """What mirrors have of these images, by mirror, product and scene."""
+    source: str = ""
+    """The dataset's own source, as provenance.json names it."""
+    mirrors: tuple[str, ...] = ()
+    """Mirrors of the source, in the order in which they are asked."""
+
+    @property
+    def mirrored(self) -> Copies:
+        """What planning reads from mirrors."""
+        return Copies(mirrors=self.mirrors, found=self.copies)
 
     def shards(self, recipe: Recipe) -> Sequence[Shard]:
         """Return every file to write; where the rows are on disk, files are made as they are asked for."""
@@ -79,7 +93,7 @@ def replanned(decided: Decided, unreadable: Iterable[Unreadable], recipe: Recipe
     samples = [sample for sample in decided.samples if sample.id in names]
     scores = {(s.sample_id, s.acquisition): s for s in decided.scores if s.sample_id in names}
     near, kinds = scenes_over(decided.scenes, samples)
-    planned = plan_rows(samples, near, scores, recipe, lost, kinds=kinds)
+    planned = plan_rows(samples, near, scores, recipe, lost, kinds=kinds, copies=decided.mirrored)
     made = {(row.sample_id, row.modality, row.timestep): row for row in planned}
     rows = tuple(made.get((row.sample_id, row.modality, row.timestep), row) for row in decided.rows)
     return replace(decided, rows=rows, unreadable=lost)
@@ -104,10 +118,17 @@ def write_decided(root: Path, decided: Decided) -> None:
 
 
 def write_replanned(root: Path, decided: Decided) -> None:
-    """Write what proved unreadable, and then the plan, which can be made again from it and the other tables."""
+    """Write what mirrors have, what proved unreadable, and the plan, which can be made again from all other tables."""
+    write_copies(root, decided.copies)
     if decided.unreadable or (root / UNREADABLE).exists():
         write_table(root / UNREADABLE, to_table(decided.unreadable, Unreadable))
     write_table(root / "plan.parquet", _plan_table(decided))
+
+
+def write_copies(root: Path, copies: Sequence[Copy]) -> None:
+    """Write what mirrors have; nothing where there never was anything to write."""
+    if copies or (root / COPIES).exists():
+        write_table(root / COPIES, to_table(copies, Copy))
 
 
 def write_places(
@@ -147,6 +168,9 @@ def read_decided(root: Path) -> Decided:
         places={sample.id: place for sample, place in zip(records, places, strict=True)},
         rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
         unreadable=tuple(_read_unreadable(root)),
+        copies=tuple(from_table(read_table(root / COPIES), Copy)) if (root / COPIES).exists() else (),
+        source=_source_of(root),
+        mirrors=read_mirrors(root),
     )
     _require_known(root, decided)
     return decided
@@ -162,9 +186,10 @@ def reshaped_tables(root: Path) -> Iterator[tuple[str, Sequence[str]]]:
         "survey.parquet": arrow_schema(Score),
         "plan.parquet": PLAN_SCHEMA,
         UNREADABLE: arrow_schema(Unreadable),
+        COPIES: arrow_schema(Copy),
     }
     for name, schema in expected.items():
-        if name == UNREADABLE and not (root / name).exists():
+        if name in {UNREADABLE, COPIES} and not (root / name).exists():
             continue
         with open_table(root / name) as file:
             if not file.schema_arrow.equals(schema):
@@ -188,7 +213,21 @@ def _require_known(root: Path, decided: Decided) -> None:
 def _read_unreadable(root: Path) -> list[Unreadable]:
     """Return what proved unreadable: nothing in a dataset whose images all could be read."""
     path = root / UNREADABLE
-    return from_table(read_table(path), Unreadable) if path.exists() else []
+    if not path.exists():
+        return []
+    table = read_table(path)
+    if "source" not in table.column_names:
+        # Before there were mirrors the source alone could lack an image.
+        table = table.append_column("source", pa.array([""] * table.num_rows, pa.string()))
+    return from_table(table, Unreadable)
+
+
+def _source_of(root: Path) -> str:
+    try:
+        return read_provenance(root).get("source", "")
+    except LayoutError:
+        # Nothing is decided by its name.
+        return ""
 
 
 def _require_inside(place: Place, root: Path) -> None:

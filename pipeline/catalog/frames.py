@@ -51,15 +51,20 @@ class FrameRow:
     """Share of values that were filled from the nearest valid pixel [1]."""
     is_padding: bool
     """True where the series was too short and its last image stands here once more."""
+    source: str
+    """Provider that it was read from: the dataset's own source, or a mirror."""
 
 
-def frames_table(shards: Sequence[Shard], reports: Sequence[ShardReport]) -> pa.Table:
-    """Return frames.parquet: every written frame of imagery, by file, place in the file and time; labels are none."""
+def frames_table(shards: Sequence[Shard], reports: Sequence[ShardReport], source: str = "") -> pa.Table:
+    """Return frames.parquet: every written frame of imagery, by file, place in the file and time; labels are none.
+
+    `source` names the dataset's own source.
+    """
     by_path = {report.path: report for report in reports if report.state == "done"}
     tables: dict[str, pa.Table] = {}
     for shard in shards:
         if shard.kind.product != "LABELS" and shard.path in by_path:
-            rows = sorted(_rows(shard, by_path[shard.path]), key=lambda row: (row.position, row.timestep))
+            rows = sorted(_rows(shard, by_path[shard.path], source), key=lambda row: (row.position, row.timestep))
             tables[shard.path] = to_table(rows, FrameRow)
     return pa.concat_tables([to_table([], FrameRow), *(tables[path] for path in sorted(tables))]).combine_chunks()
 
@@ -73,7 +78,7 @@ def written_rows(shard: Shard, report: ShardReport) -> Iterator[tuple[PlanRow, C
             yield row, row.choice, patch
 
 
-def _rows(shard: Shard, report: ShardReport) -> Iterator[FrameRow]:
+def _rows(shard: Shard, report: ShardReport, source: str) -> Iterator[FrameRow]:
     positions = {sample.id: index for index, sample in enumerate(shard.samples)}
     for row, choice, patch in written_rows(shard, report):
         yield FrameRow(
@@ -97,6 +102,7 @@ def _rows(shard: Shard, report: ShardReport) -> Iterator[FrameRow]:
             valid=patch.valid,
             filled=patch.filled,
             is_padding=row.is_padding,
+            source=patch.source or source,
         )
 
 

@@ -36,6 +36,8 @@ class _Built:
     choices: Mapping[Key, Choice]
     radar: str
     """Modality whose images are paired with the optical ones; empty when there is none."""
+    source: str
+    """The dataset's own source."""
 
 
 def write_metadata(root: Path, decided: Decided, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> None:
@@ -58,7 +60,7 @@ def metadata_tables(decided: Decided, shards: Sequence[Shard], reports: Sequence
     # The modalities of a file lie beside each other: more of the plan need not be held.
     for _, files in groupby(shards, key=lambda shard: (shard.split, shard.name)):
         held = list(files)
-        built = _built(held, by_path, radar)
+        built = _built(held, by_path, radar, decided.source)
         for shard in held:
             if shard.modality == reference:
                 rows.setdefault(shard.split, []).extend(_rows(shard, samples, built))
@@ -82,7 +84,7 @@ def metadata_table(frame: gpd.GeoDataFrame) -> pa.Table:
     return table.cast(pa.schema(fields, table.schema.metadata))
 
 
-def _built(shards: Sequence[Shard], by_path: Mapping[str, ShardReport], radar: str) -> _Built:
+def _built(shards: Sequence[Shard], by_path: Mapping[str, ShardReport], radar: str, source: str) -> _Built:
     patches: dict[Key, PatchReport] = {}
     choices: dict[Key, Choice] = {}
     for shard in shards:
@@ -93,7 +95,7 @@ def _built(shards: Sequence[Shard], by_path: Mapping[str, ShardReport], radar: s
         for row in shard.rows:
             if row.choice is not None:
                 choices[shard.modality, row.sample_id, row.timestep] = row.choice
-    return _Built(patches=patches, choices=choices, radar=radar)
+    return _Built(patches=patches, choices=choices, radar=radar, source=source)
 
 
 def _rows(shard: Shard, samples: Mapping[str, Sample], built: _Built) -> Iterator[dict[str, Any]]:
@@ -123,6 +125,9 @@ def _rows(shard: Shard, samples: Mapping[str, Sample], built: _Built) -> Iterato
             "filled": patch.filled,
             "is_padding": patch.is_padding,
             "is_annotated": sample.is_annotated,
+            "source": patch.source or built.source,
+            "first_choice": patch.first_choice,
+            "first_fault": patch.first_fault,
             **_radar_columns(row.sample_id, row.timestep, choice, built),
             **_picture_columns(row.sample_id, row.timestep, built),
         }

@@ -21,18 +21,19 @@ from pipeline.cli.export import add_export
 from pipeline.cli.lock import add_locks
 from pipeline.cli.publish import add_publish
 from pipeline.cli.simulation import add_simulation, packing_line, simulated_lines
-from pipeline.cli.status import add_retry, add_status
+from pipeline.cli.status import add_mirror, add_retry, add_status
 from pipeline.cli.tools import add_overrides, add_tools
 from pipeline.cluster import LocalRunner, Runner, open_runner, worker_bound, worker_needs
 from pipeline.copies import fetch_receipts
 from pipeline.demo import demo_request
 from pipeline.errors import PipelineError, RecipeError
+from pipeline.failover import mirror_lines
 from pipeline.folder import Existing, Request, check_folder, read_provenance, read_recipe
 from pipeline.mirror import Mirror, open_mirror
 from pipeline.recipes import load_recipe, recipe_names
-from pipeline.report import REASONS, missing_counts, rejected_lines
+from pipeline.report import REASONS, missing_counts, provider_counts, rejected_lines
 from pipeline.report.preview import shown_files
-from pipeline.retry import forget
+from pipeline.retry import forget, turn_to_mirrors
 from pipeline.search import find
 from pipeline.sources.contract import Forecast, ForecastingSource
 from pipeline.stages import (
@@ -45,6 +46,8 @@ from pipeline.stages import (
     forecast_of,
     load_plan,
     make_plan,
+    mirrors_asked_for,
+    mirrors_of,
     shards_of,
     survey,
     verification_line,
@@ -128,6 +131,7 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help=f"name ({', '.join(recipe_names())}) or YAML file")
     command.add_argument("--places", required=True, help="inventory of dated polygons, or points as CSV or Parquet")
     command.add_argument("--source", required=True, help="provider name, or path or URL of a STAC catalogue")
+    add_mirror(command)
     command.add_argument("--out", help="folder of the dataset, or URL as s3://bucket/prefix [the recipe's name]")
     add_overrides(command)
     taken = command.add_mutually_exclusive_group()
@@ -140,7 +144,14 @@ def _add_request(command: argparse.ArgumentParser) -> None:
 def _opened_request(options: argparse.Namespace) -> Iterator[tuple[Request, Mirror]]:
     recipe = load_recipe(options.recipe, options.overrides)
     with open_mirror(options.out or recipe.name) as mirror:
-        yield Request(recipe=recipe, places=options.places, source=options.source, out=mirror.folder), mirror
+        request = Request(
+            recipe=recipe,
+            places=options.places,
+            source=options.source,
+            out=mirror.folder,
+            mirrors=tuple(options.mirror),
+        )
+        yield request, mirror
 
 
 def _existing(options: argparse.Namespace) -> Existing:
@@ -176,16 +187,19 @@ def _make_plan(request: Request, existing: Existing, runner: Runner, mirror: Mir
     if check_folder(request, existing):
         print(f"{mirror.name}: plan found")
     else:
-        source = connect(request)
+        source, mirrors = connect(request), mirrors_asked_for(request)
         _say("search: places and scenes")
         found = find(request, source)
         print("\n".join([f"{len(found.samples)} patches, {len(found.scenes)} scenes", *found.notes]))
         with _bar("survey") as progress:
-            found, scores = survey(found, request.recipe, source, runner, progress, verify=verify)
+            found, scores = survey(found, request.recipe, source, runner, progress, verify=verify, mirrors=mirrors)
         # Workers of an object store have no folder in common to put their parts of the plan into.
         make_plan(request, found, scores, LocalRunner() if mirror.store else runner)
         mirror.push()
+    mirrors = mirrors_of(request.out, request.source, request.recipe, request.mirrors)
     decided = load_plan(request.out)
+    for line in mirror_lines(decided, request.recipe, mirrors):
+        print(line)
     _print_cost(cost_of(decided, request.recipe), worker_bound(request.recipe, request.source))
     _print_forecast(forecast_of(decided, request.recipe, connect(request)))
 
@@ -208,10 +222,13 @@ def _print_forecast(forecast: Forecast | None) -> None:
 
 
 def _build_plan(request: Request, runner: Runner, mirror: Mirror, verify: str = "") -> int:
+    mirrors = mirrors_of(request.out, request.source, request.recipe, request.mirrors)
     decided = load_plan(request.out)
     if verify:
         _say(verification_line(decided, request.recipe))
-    options = BuildOptions(root=request.out.resolve(), source=connect(request), store=mirror.store, verify=verify)
+    options = BuildOptions(
+        root=request.out.resolve(), source=connect(request), mirrors=mirrors, store=mirror.store, verify=verify
+    )
     with _bar("build") as progress:
         reports = build(decided, request.recipe, options, runner, progress)
     if left := fallback_line(reports):
@@ -226,6 +243,7 @@ def _build_plan(request: Request, runner: Runner, mirror: Mirror, verify: str = 
     unfinished = [report for report in reports if report.state != "done"]
     written = Counter(row.modality for row in ledger if row.state == "written")
     print(f"{mirror.name}: " + ", ".join(f"{count} {name}" for name, count in written.items()) + " patches written")
+    _print_mirrored(ledger, decided.mirrors)
     _print_rejected(ledger)
     for (modality, reason), count in sorted(missing_counts(ledger).items()):
         print(f"missing: {modality} {count} × {reason}: {REASONS.get(reason, 'see ledger.parquet')}")
@@ -241,14 +259,26 @@ def _retry(options: argparse.Namespace) -> int:
     with open_mirror(options.dataset) as mirror:
         out = mirror.folder
         recipe, provenance = read_recipe(out), read_provenance(out)
-        source = options.source or provenance["source"]
-        request = Request(recipe=recipe, places=provenance["places"], source=source, out=out)
+        source, mirrors = options.source or provenance["source"], tuple(options.mirror)
+        request = Request(recipe=recipe, places=provenance["places"], source=source, out=out, mirrors=mirrors)
         receipts = fetch_receipts(mirror)
-        print(forget(out, options.reason, options.sample))
+        if options.reason == "unfinished" and mirrors:
+            opened = mirrors_of(out, source, recipe, mirrors)
+            print("\n".join(turn_to_mirrors(out, opened, options.sample, any_baseline=options.any_baseline)))
+        else:
+            print(forget(out, options.reason, options.sample))
         mirror.remove(name for name in receipts if not (out / name).exists())
         mirror.push()
         with open_runner(setting_of(options), needs=worker_needs(recipe, source)) as runner:
             return _build_plan(request, runner, mirror, verification(options))
+
+
+def _print_mirrored(ledger: Ledger, mirrors: Sequence[str]) -> None:
+    counts = provider_counts(ledger)
+    for name in mirrors:
+        if name in counts:
+            read = ", ".join(f"{count} {modality}" for modality, count in counts[name].items())
+            print(f"mirror {name}: {read} patches read from it")
 
 
 def _print_rejected(ledger: Ledger) -> None:

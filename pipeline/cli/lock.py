@@ -19,7 +19,7 @@ from pipeline.locks import LOCK_NAME, lock_dataset, prepare_rebuild, read_lock, 
 from pipeline.mirror import open_mirror
 from pipeline.report.preview import shown_files
 from pipeline.sources import open_source
-from pipeline.stages import fallback_line, finish, load_plan, shards_of, verification_line
+from pipeline.stages import fallback_line, finish, load_plan, mirrors_of, shards_of, verification_line
 
 EXIT_DIFFERENT = 1
 
@@ -71,11 +71,11 @@ def _rebuild(options: argparse.Namespace) -> int:
             recipe = prepare_rebuild(options.lock, root, resume=options.resume)
         mirror.push()
         name = read_provenance(root)["source"]
-        source = open_source(name, recipe.collections)
+        source, mirrors = open_source(name, recipe.collections), mirrors_of(root, name, recipe)
         verify = verification(options)
         if verify:
             print(verification_line(load_plan(root), recipe), flush=True)
-        built = BuildOptions(root=root.resolve(), source=source, store=mirror.store, verify=verify)
+        built = BuildOptions(root=root.resolve(), source=source, mirrors=mirrors, store=mirror.store, verify=verify)
         needs = worker_needs(recipe, name)
         with open_runner(setting_of(options), needs=needs) as runner, _bar("build") as progress:
             rebuilt, reports = rebuild(lock, built, runner, progress)

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pipeline.cli.cluster import add_cluster
 from pipeline.copies import open_copy
 from pipeline.errors import PipelineError
-from pipeline.records import UNUSABLE
 from pipeline.report import REASONS
+from pipeline.retry import RETRIED
 from pipeline.status import Count, FileState, Pace, Status, dataset_status
 
 EXIT_OPEN = 1
@@ -35,6 +35,15 @@ def add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     command.set_defaults(call=_status)
 
 
+def add_mirror(command: argparse.ArgumentParser, more: str = "") -> None:
+    """Add `--mirror` to a parser; `more` is said of it there."""
+    command.add_argument(
+        "--mirror", action="append", default=[], metavar="NAME",
+        help="another provider of the same products, named as --source is, that is asked for what the source has no "
+        f"more; repeatable, asked in this order; the dataset keeps it{more}",
+    )  # fmt: skip
+
+
 def add_retry(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", call: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
@@ -42,7 +51,14 @@ def add_retry(
     text = "read again what is missing or was replaced for a reason that may have passed, and build what that changes"
     command = commands.add_parser("retry", help=text, description=text)
     command.add_argument("dataset", help="folder of the dataset, or its object store's URL")
-    command.add_argument("--reason", required=True, help=f"{', '.join(sorted(UNUSABLE))}, or unfinished")
+    command.add_argument("--reason", required=True, help=f"{', '.join(sorted(RETRIED))}, or unfinished")
+    add_mirror(
+        command, "; with --reason unfinished, what is not built is read from mirrors, in place of an outage's end"
+    )
+    command.add_argument(
+        "--any-baseline", action="store_true",
+        help="with --reason unfinished: take Sentinel-2 copies of other processing baselines too, whose values differ",
+    )  # fmt: skip
     command.add_argument("--sample", metavar="ID", help="of this sample only")
     command.add_argument("--source", help="provider, or catalogue, if it has moved [the one that the dataset names]")
     add_cluster(command)
@@ -73,6 +89,7 @@ def status_lines(status: Status) -> Iterator[str]:
         yield _line("patches", _numbers(status.patches, PATCHES))
     yield from _counted("missing", status.missing, said=True)
     yield from _counted("replaced", status.replaced, said=False)
+    yield from _counted("mirrored", status.mirrored, said=False)
     for file in status.open:
         yield _line("open", f"{file.path}: {file.state}" + (f", {_tried(file)}" if file.attempts else ""))
     if status.failed_requests:

@@ -15,7 +15,7 @@ from types import ModuleType
 from pipeline.cluster.connect import open_client
 from pipeline.cluster.needs import worker_bound, worker_needs
 from pipeline.cluster.processes import check_memory, start_processes
-from pipeline.cluster.runners import DaskRunner, LocalRunner, Runner, limited
+from pipeline.cluster.runners import DaskRunner, LocalRunner, Progress, Runner, limited
 from pipeline.cluster.setting import CLUSTER_PATTERN, ClusterSetting, KubernetesConfig, SlurmConfig
 from pipeline.errors import RecipeError
 
@@ -25,6 +25,7 @@ __all__ = [
     "DaskRunner",
     "KubernetesConfig",
     "LocalRunner",
+    "Progress",
     "Runner",
     "SlurmConfig",
     "limited",

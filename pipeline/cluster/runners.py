@@ -23,6 +23,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 AnySource = TypeVar("AnySource")
 
+Progress = Callable[[int, int], None]
+"""Called with how many units of a stage are done, and how many there are."""
 Lost = Callable[[Item, str], Result]
 """Makes the result of an item that killed every worker it was given to, from the item and one line that says so."""
 

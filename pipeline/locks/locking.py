@@ -1,7 +1,7 @@
 """Making the lock of a finished dataset."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from pipeline.records import Recipe, Shard
 from pipeline.sources import open_source
 from pipeline.sources.access import Signer
 from pipeline.sources.identity import AssetIdentity, identify
-from pipeline.stages import shards_of
+from pipeline.sources.mirrors import NO_MIRRORS, Mirrors
+from pipeline.stages import mirrors_of, shards_of
 from pipeline.targets import Target, target_of
 
 Progress = Callable[[int, int], None]
@@ -55,6 +56,7 @@ def lock_dataset(root: Path, out: Path, runner: Runner, progress: Progress, *, s
     shards = shards_of(decided, recipe)
     locked = _locked(target_of(root, store), shards, recipe, where=store or str(root))
     source = limited(open_source(provenance["source"], recipe.collections), runner)
+    mirrors = mirrors_of(root, provenance["source"], recipe).each(partial(limited, runner=runner))
     lock = Lock(
         format=FORMAT,
         recipe=recipe.name,
@@ -64,7 +66,7 @@ def lock_dataset(root: Path, out: Path, runner: Runner, progress: Progress, *, s
         grid=_grid(decided, recipe),
         packages=package_versions(),
         shards=locked,
-        assets=tuple(identify_all(asset_hrefs(shards), source, runner, progress)),
+        assets=tuple(identify_all(asset_hrefs(shards), source, runner, progress, mirrors=mirrors)),
     )
     write_lock(out, lock, root)
     return lock
@@ -99,9 +101,13 @@ def _grid(decided: Decided, recipe: Recipe) -> dict[str, float | list[float] | l
     }
 
 
-def asset_hrefs(shards: Sequence[Shard]) -> list[str]:
-    """Return every reference that building reads, sorted."""
-    return sorted({href for shard in shards for href in shard_hrefs(shard)})
+def asset_hrefs(shards: Sequence[Shard]) -> dict[str, list[str]]:
+    """Return every reference that building reads, sorted, by the mirror that it is read from; `` is the own source."""
+    found: dict[str, set[str]] = {}
+    for shard in shards:
+        for source, hrefs in shard.hrefs_by_source.items():
+            found.setdefault(source, set()).update(hrefs)
+    return {source: sorted(hrefs) for source, hrefs in sorted(found.items())}
 
 
 def shard_hrefs(shard: Shard) -> set[str]:
@@ -109,11 +115,21 @@ def shard_hrefs(shard: Shard) -> set[str]:
     return set(shard.hrefs)
 
 
-def identify_all(hrefs: Sequence[str], source: Signer, runner: Runner, progress: Progress) -> list[AssetIdentity]:
-    """Ask what lies at each reference now; by reference."""
+def identify_all(
+    hrefs: Mapping[str, Sequence[str]],
+    source: Signer,
+    runner: Runner,
+    progress: Progress,
+    *,
+    mirrors: Mirrors = NO_MIRRORS,
+) -> list[AssetIdentity]:
+    """Ask who has it, `source` or a mirror, what lies at each reference now; by reference."""
     found: list[AssetIdentity] = []
-    progress(0, len(hrefs))
-    for identity in runner.run(partial(identify, source=source), hrefs, threads=THREADS):
-        found.append(identity)
-        progress(len(found), len(hrefs))
+    total = sum(map(len, hrefs.values()))
+    progress(0, total)
+    for name, held in hrefs.items():
+        asked = mirrors.get(name) if name else source
+        for identity in runner.run(partial(identify, source=asked), held, threads=THREADS):
+            found.append(identity)
+            progress(len(found), total)
     return sorted(found, key=lambda identity: identity.href)

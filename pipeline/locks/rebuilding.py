@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.assemble import BuildOptions
 from pipeline.cluster import Runner, limited
 from pipeline.errors import RecipeError
 from pipeline.folder import read_recipe
-from pipeline.locks.locking import Progress, identify_all, shard_hrefs
+from pipeline.locks.locking import Progress, asset_hrefs, identify_all, shard_hrefs
 from pipeline.locks.packages import package_versions, version_differences
 from pipeline.locks.record import Lock, LockedShard, is_unpacked, unpack_lock
-from pipeline.records import Recipe, ShardReport
+from pipeline.records import Recipe, Shard, ShardReport
 from pipeline.sources.identity import AssetIdentity, difference
 from pipeline.stages import build, load_plan, shards_of
 
@@ -87,9 +88,11 @@ def rebuild(lock: Lock, options: BuildOptions, runner: Runner, progress: Progres
     TransientSourceError
         A provider does not answer when it is asked about its assets.
     """
-    now = identify_all([asset.href for asset in lock.assets], limited(options.source, runner), runner, lambda *_: None)
-    changed = _changed(lock.assets, now)
     decided, recipe = load_plan(options.root), read_recipe(options.root)
+    hrefs = _hrefs_by_source(lock, shards_of(decided, recipe))
+    mirrors = options.mirrors.each(partial(limited, runner=runner))
+    now = identify_all(hrefs, limited(options.source, runner), runner, lambda *_: None, mirrors=mirrors)
+    changed = _changed(lock.assets, now)
     reads = {shard.path: shard_hrefs(shard) for shard in shards_of(decided, recipe)}
     reports = build(decided, recipe, options, runner, progress)
     packages = version_differences(lock.packages, package_versions())
@@ -112,6 +115,15 @@ def rebuild(lock: Lock, options: BuildOptions, runner: Runner, progress: Progres
         ),
         reports,
     )
+
+
+def _hrefs_by_source(lock: Lock, shards: Sequence[Shard]) -> dict[str, list[str]]:
+    """Return the lock's assets by the mirror that they are read from."""
+    owners = {href: source for source, hrefs in asset_hrefs(shards).items() for href in hrefs}
+    found: dict[str, list[str]] = {}
+    for asset in lock.assets:
+        found.setdefault(owners.get(asset.href, ""), []).append(asset.href)
+    return found
 
 
 def _changed(then: Sequence[AssetIdentity], now: Sequence[AssetIdentity]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from pipeline.sources.identity import AssetIdentity
 FORMAT = 1
 """Changes when an elder release could not read the file any more."""
 
-OPTIONAL = frozenset({"unreadable.parquet"})
+OPTIONAL = frozenset({"unreadable.parquet", "copies.parquet", "mirrors.json"})
 """Files that not every dataset has."""
 MEMBERS = (
     "recipe.yaml", "provenance.json", *sorted(OPTIONAL), "samples.parquet", "events.parquet", "rejected.parquet",

@@ -32,6 +32,8 @@ class Candidate:
     """Share of the patch inside the scenes' footprints [1]."""
     first_reach: float = 1.0
     """Share of the patch inside the first scene's footprint [1]."""
+    source: str = ""
+    """Mirror that has the scenes; empty for the dataset's own source."""
 
 
 def find_candidates(

@@ -89,6 +89,7 @@ def _choice(candidate: Candidate, first: Scene, assets: tuple[AssetRef, ...], sc
         offset_rule=first.offset_rule,
         cloud=score.cloud if score and first.product != "S1" else None,
         bad=score.bad if score else None,
+        source=candidate.source,
     )
 
 

@@ -10,15 +10,6 @@ Lost = Mapping[Product, Mapping[str, str]]
 """Acquisitions of one sample that are of no use, with the reason code, by product."""
 
 
-def lost_images(unreadable: Iterable[Unreadable]) -> dict[str, Lost]:
-    """Return what is lost of each sample; where modalities of a product disagree on the reason, the first one's."""
-    lost: dict[str, dict[Product, dict[str, str]]] = {}
-    for image in sorted(unreadable):
-        held = lost.setdefault(image.sample_id, {}).setdefault(image.product, {})
-        held.setdefault(image.acquisition, image.reason)
-    return {sample_id: dict(products) for sample_id, products in lost.items()}
-
-
 def affected_samples(rows: Iterable[PlanRow], unreadable: Iterable[Unreadable]) -> set[str]:
     """Return the samples whose rows depend on what proved unreadable, now or when the rows were made."""
     return {row.sample_id for row in rows if row.first_choice} | {image.sample_id for image in unreadable}

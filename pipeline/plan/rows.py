@@ -1,7 +1,7 @@
 """From samples, scenes and scores to the plan's rows: a pure function of what was found and surveyed."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -10,10 +10,11 @@ from operator import attrgetter
 from pipeline.plan.candidates import WHOLE, Candidate, find_candidates, partnered, scenes_with
 from pipeline.plan.choices import Choices, mask_band
 from pipeline.plan.labels import label_rows
+from pipeline.plan.mirrored import NO_COPIES, Copies, Faults, Mending, faults_by_sample
 from pipeline.plan.overlaps import Windows
 from pipeline.plan.own import clear_candidates, own_images, own_windows
 from pipeline.plan.policies import Scores, hidden_share, optical_series, own_series, radar_series, told_reason
-from pipeline.plan.replacing import Lost, lost_images, stand_ins
+from pipeline.plan.replacing import stand_ins
 from pipeline.plan.request import Image
 from pipeline.plan.seasons import SeasonalSeries, select_seasons
 from pipeline.plan.windows import Interval, season_windows, widened, windows_of
@@ -38,28 +39,36 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Offered:
+class Offered:
     """What could serve one sample, oldest first."""
 
     optical: Sequence[Candidate]
     imagery: Mapping[str, Sequence[Candidate] | None]
     """By modality; None where the source has no scene at all of what the modality asks for."""
 
-    def without(self, lost: Lost, recipe: Recipe) -> "_Offered":
-        """Return what is left when images are of no use."""
+    def mended(self, mending: Mending, recipe: Recipe) -> "Offered":
+        """Return what is left when images are of no use where they were planned: copies, and other images."""
         imagery = {
-            name: None if offer is None else _sound(offer, lost, recipe.modality(name).product)
+            name: None if offer is None else _sound(offer, mending, recipe.modality(name).product)
             for name, offer in self.imagery.items()
         }
-        return _Offered(optical=_sound(self.optical, lost, "S2L2A"), imagery=imagery)
+        return Offered(optical=_sound(self.optical, mending, "S2L2A"), imagery=imagery)
+
+    def mending(self, faults: Faults, copies: Copies, recipe: Recipe) -> Mending:
+        """Return what becomes of images that are of no use where they were planned."""
+        offers: dict[Product, dict[str, Candidate]] = {"S2L2A": {c.acquisition: c for c in self.optical}}
+        for name, offer in self.imagery.items():
+            held = offers.setdefault(recipe.modality(name).product, {})
+            held.update({candidate.acquisition: candidate for candidate in offer or ()})
+        return Mending(faults=faults, copies=copies, offers=offers, may_replace=recipe.alternates > 0)
 
 
-def _sound(candidates: Sequence[Candidate], lost: Lost, product: Product) -> list[Candidate]:
-    gone = lost.get(product, {})
-    return [candidate for candidate in candidates if candidate.acquisition not in gone]
+def _sound(candidates: Sequence[Candidate], mending: Mending, product: Product) -> list[Candidate]:
+    mended = (mending.mended(product, candidate) for candidate in candidates)
+    return [candidate for candidate in mended if candidate is not None]
 
 
-def plan_rows(
+def plan_rows(  # noqa: PLR0913
     samples: Sequence[Sample],
     scenes: Sequence[Scene],
     scores: Scores,
@@ -67,37 +76,53 @@ def plan_rows(
     unreadable: Sequence[Unreadable] = (),
     *,
     kinds: Sequence[Scene] | None = None,
+    copies: Copies = NO_COPIES,
 ) -> list[PlanRow]:
     """Decide every (sample, modality, timestep), in the order of samples, recipe and time.
 
     A Sentinel-1 modality for whose pass direction the source has no scene at all gets no rows: none among `kinds`,
-    where `scenes` are only those near the samples. What is `unreadable` is not chosen: the next best image stands in,
-    the row says for which one, and where none is left it is missing for the lost image's reason. A Sentinel-2 image
-    that one level lacks serves no other level either.
+    where `scenes` are only those near the samples. What is `unreadable` is read from the first mirror among `copies`
+    that has it. Where none has, it is not chosen: the next best image stands in, the row says for which one, and where
+    none is left it is missing for the lost image's reason. A Sentinel-2 image that one level lacks serves no other
+    level either.
     """
-    offers = _offers(samples, scenes, recipe)
-    for modality in recipe.wanted:
-        if modality.product == "S1" and not _serving(modality, scenes if kinds is None else kinds, recipe):
-            offers[modality.name] = None
-    optical = next((offers[m.name] for m in recipe.wanted if m.product == "S2L2A"), None) or {}
-    lost, choices = lost_images(unreadable), Choices(recipe)
+    faults, choices = faults_by_sample(unreadable), Choices(recipe)
     rows: list[PlanRow] = []
-    for sample in samples:
-        offered = _Offered(
-            optical=optical.get(sample.id, ()),
-            imagery={name: None if offer is None else offer[sample.id] for name, offer in offers.items()},
-        )
+    for sample, offered in offered_to(samples, scenes, recipe, kinds=kinds):
         imagery = _imagery(sample, offered, scores, choices)
-        if sample.id in lost:
-            left = _imagery(sample, offered.without(lost[sample.id], recipe), scores, choices)
-            imagery = {name: stand_ins(first, left[name], lost[sample.id]) for name, first in imagery.items()}
+        if sample.id in faults:
+            mending = offered.mending(faults[sample.id], copies, recipe)
+            left = _imagery(sample, offered.mended(mending, recipe), scores, choices)
+            lost = mending.lost()
+            for name, first in imagery.items():
+                product = recipe.modality(name).product
+                imagery[name] = [mending.told(row, product) for row in stand_ins(first, left[name], lost)]
         held = list(chain.from_iterable(imagery[m.name] for m in recipe.wanted if m.is_series and m.name in imagery))
         for modality in recipe.wanted:
             rows += imagery[modality.name] if modality.name in imagery else label_rows(sample, modality, held)
     return rows
 
 
-def _imagery(sample: Sample, offered: _Offered, scores: Scores, choices: Choices) -> dict[str, list[PlanRow]]:
+def offered_to(
+    samples: Sequence[Sample], scenes: Sequence[Scene], recipe: Recipe, *, kinds: Sequence[Scene] | None = None
+) -> Iterator[tuple[Sample, Offered]]:
+    """Yield each sample with what could serve it; `kinds` as `plan_rows` takes it."""
+    offers = _offers(samples, scenes, recipe)
+    for modality in recipe.wanted:
+        if modality.product == "S1" and not _serving(modality, scenes if kinds is None else kinds, recipe):
+            offers[modality.name] = None
+    optical = next((offers[m.name] for m in recipe.wanted if m.product == "S2L2A"), None) or {}
+    for sample in samples:
+        yield (
+            sample,
+            Offered(
+                optical=optical.get(sample.id, ()),
+                imagery={name: None if offer is None else offer[sample.id] for name, offer in offers.items()},
+            ),
+        )
+
+
+def _imagery(sample: Sample, offered: Offered, scores: Scores, choices: Choices) -> dict[str, list[PlanRow]]:
     """Return the rows of one sample by modality, labels apart."""
     recipe = choices.recipe
     frames = _optical_frames(sample, offered.optical, offered.imagery.get("S2L1C"), scores, recipe)

@@ -5,7 +5,7 @@ from pipeline.records.moments import Moments
 from pipeline.records.own import OwnModality
 from pipeline.records.place import Event, PatchGrid, RejectedEvent, Sample
 from pipeline.records.recipe import Recipe
-from pipeline.records.scene import Scene, Score
+from pipeline.records.scene import Copy, Scene, Score
 from pipeline.records.shard import (
     AssetRef,
     Choice,
@@ -16,15 +16,17 @@ from pipeline.records.shard import (
     ShardReport,
     ShardSample,
 )
-from pipeline.records.unreadable import UNUSABLE, Unreadable, unreadable_in
+from pipeline.records.unreadable import MENDABLE, UNUSABLE, Unreadable, unreadable_in
 
 __all__ = [
+    "MENDABLE",
     "MODALITIES",
     "S2_NODATA",
     "UNUSABLE",
     "AssetRef",
     "Band",
     "Choice",
+    "Copy",
     "Event",
     "Modality",
     "Moments",

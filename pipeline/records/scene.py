@@ -47,6 +47,22 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """What one mirror has of one scene; a row of copies.parquet."""
+
+    source: str
+    """The mirror, as provenance.json names it."""
+    product: Product
+    scene_id: str
+    """The scene of the dataset's own source."""
+    scene: Scene | None
+    """That scene as the mirror has it: its own id, references, checksums, baseline and offset, and the time, names and
+    outline of the original; None where it has none of use."""
+    problem: str = ""
+    """Why it is of no use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What the scene classification says about one patch on one acquisition; all shares 0 to 1.
 

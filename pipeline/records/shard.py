@@ -54,6 +54,8 @@ class Reason(StrEnum):
     """The source has no scene over the event."""
     EMPTY = "empty"
     """The scene was read and holds no valid pixel in the patch."""
+    UNREACHABLE = "unreachable"
+    """The provider did not answer for long, and its user had a mirror asked instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,8 @@ class Choice:
     """Cloud share of the patch from the survey [1]; None where nothing was surveyed."""
     bad: float | None = None
     """Share of the patch hidden by cloud, shadow or no data, or without radar measurement [1]."""
+    source: str = ""
+    """Mirror that the files are read from; empty for the dataset's own source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,8 @@ class PlanRow:
     is_padding: bool = False
     """True where the series was too short and its last image stands here once more."""
     first_choice: str = ""
-    """Acquisition that the first plan had here and that is not used; empty where the first plan still holds."""
+    """Acquisition that the first plan had here and that is not used, or not where it was planned to be read; empty
+    where the first plan still holds."""
     first_fault: str = ""
     """Reason code why it is not; empty where it is itself sound and the series was chosen anew beside it."""
 
@@ -142,8 +147,19 @@ class Shard:
     @property
     def hrefs(self) -> frozenset[str]:
         """Every reference that building it reads."""
-        assets = {asset for row in self.rows if row.choice for asset in row.choice.assets}
-        return frozenset(href for asset in assets for href in (*asset.hrefs, asset.mask_href) if href)
+        return frozenset[str]().union(*self.hrefs_by_source.values())
+
+    @property
+    def hrefs_by_source(self) -> dict[str, frozenset[str]]:
+        """Every reference that building it reads, by the mirror that it is read from; of its own source by ``."""
+        assets: dict[str, set[AssetRef]] = {}
+        for row in self.rows:
+            if row.choice is not None:
+                assets.setdefault(row.choice.source, set()).update(row.choice.assets)
+        return {
+            source: frozenset(href for asset in held for href in (*asset.hrefs, asset.mask_href) if href)
+            for source, held in assets.items()
+        }
 
     @property
     def kind(self) -> Modality:
@@ -191,6 +207,8 @@ class PatchReport:
     """Acquisition that the first plan had here; see `PlanRow`."""
     first_fault: str = ""
     """Reason code why that one is not used; see `PlanRow`."""
+    source: str = ""
+    """Mirror that the image was read from; see `Choice`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,13 @@ from pipeline.records.shard import Reason, Shard, ShardReport
 
 UNUSABLE = frozenset({Reason.UNREADABLE, Reason.EMPTY, Reason.TOO_MUCH_MISSING})
 """What only reading shows, and what no second reading changes."""
+MENDABLE = frozenset({Reason.UNREADABLE, Reason.EMPTY, Reason.UNREACHABLE})
+"""What may be otherwise at a mirror: gaps of a file that is sound are gaps of its copies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Unreadable:
-    """One image of one sample that no plan may choose again; a row of unreadable.parquet."""
+    """One image of one sample that no plan may read there again; a row of unreadable.parquet."""
 
     sample_id: str
     product: Product
@@ -20,11 +22,14 @@ class Unreadable:
     modality: str
     """The modality that was read; no modality of the product has the image any more."""
     reason: str
-    """unreadable (gone, damaged, without a map projection), empty or too_much_missing."""
+    """unreadable (gone, damaged, without a map projection), empty or too_much_missing; or unreachable, where the user
+    had a mirror asked instead."""
     detail: str
     """What the reader said, without signatures."""
     scene_ids: tuple[str, ...]
     """Scenes that make up the image over the patch."""
+    source: str = ""
+    """Mirror that it is of no use at; empty for the dataset's own source."""
 
 
 def unreadable_in(shard: Shard, report: ShardReport) -> Iterable[Unreadable]:
@@ -40,4 +45,5 @@ def unreadable_in(shard: Shard, report: ShardReport) -> Iterable[Unreadable]:
                 reason=patch.reason,
                 detail=patch.detail,
                 scene_ids=patch.scene_ids,
+                source=patch.source,
             )

@@ -27,6 +27,7 @@ REASONS: Mapping[str, str] = {
     "left_out": "the place is in no file, because other images of it are missing",
     "unreadable": "the scene, or its classification, cannot be read, and no other is left that could stand in",
     "empty": "the scene has no valid pixel in the patch",
+    "unreachable": "the source did not answer for long, and mirrors were asked instead",
     "undated_event": "a landslide without a usable date reaches into the patch, so its mask would be wrong",
     "bad_date": "the date is missing, impossible, not YYYY-MM-DD or contradicted by its own interval",
     "no_geometry": "the geometry is null or empty",
@@ -110,6 +111,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "## Sources",
         "",
         *_source_lines(decided),
+        *_mirror_lines(ledger, decided),
         "",
         "## Values",
         "",
@@ -127,6 +129,7 @@ def card_text(recipe: Recipe, ledger: Ledger, decided: Decided, statistics: Mapp
         "2010-2014 and © Airbus Defence and Space GmbH 2014-2018, provided under COPERNICUS by the European Union "
         "and ESA; all rights reserved. The inventory keeps its own licence.",
         *(f"{name}: {recipe.own_modalities[name].attribution}" for name in _attributed(recipe)),
+        *(["Copies from mirrors are the same products under the same terms."] if decided.mirrors else []),
         "",
     ]
     return "\n".join(lines)
@@ -234,8 +237,17 @@ def replaced_counts(ledger: Ledger) -> Counter[tuple[str, str]]:
     return Counter(
         (row.modality, row.first_fault or "chosen anew beside one")
         for row in ledger
-        if row.state == "written" and row.first_choice and row.modality not in LABELS
+        if row.state == "written" and row.first_choice not in {"", row.acquisition} and row.modality not in LABELS
     )
+
+
+def provider_counts(ledger: Ledger) -> dict[str, Counter[str]]:
+    """Return how many patches were read from each provider, by modality, labels apart."""
+    counts: dict[str, Counter[str]] = {}
+    for row in ledger:
+        if row.state == "written" and row.source and row.modality not in LABELS:
+            counts.setdefault(row.source, Counter())[row.modality] += 1
+    return counts
 
 
 def _replaced_lines(ledger: Ledger) -> list[str]:
@@ -286,6 +298,26 @@ def _source_lines(decided: Decided) -> list[str]:
         for (product, baseline, offset, rule), count in sorted(rules.items())
     ]
     return lines
+
+
+def _mirror_lines(ledger: Ledger, decided: Decided) -> list[str]:
+    """Return how many patches came from which provider, where mirrors are named; and what copies of theirs are."""
+    if not decided.mirrors:
+        return []
+    counts = provider_counts(ledger)
+    lines = []
+    for name in (decided.source, *decided.mirrors):
+        held = counts.get(name, Counter())
+        read = ", ".join(f"{count} {modality}" for modality, count in held.items()) or "nothing"
+        lines.append(f"- {'source' if name == decided.source else 'mirror'} `{name}`: {read} read from it")
+    used = {(row.choice.source, asset.scene_id) for row in decided.rows if row.choice for asset in row.choice.assets}
+    copies = [c for c in decided.copies if c.scene is not None and (c.source, c.scene.id) in used]
+    found = Counter((c.source, c.scene.collection, c.scene.baseline) for c in copies if c.scene is not None)
+    lines += [
+        f"- of mirror `{source}`: collection `{collection}`, baseline {baseline or 'not stated'}, {count} scenes"
+        for (source, collection, baseline), count in sorted(found.items())
+    ]
+    return [*lines, "- Which provider a patch was read from is in the ledger (`source`), and why in `first_fault`."]
 
 
 def _attribution(decided: Decided) -> str:

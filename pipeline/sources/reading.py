@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.records import AssetRef, PatchGrid, Resampling
 from pipeline.sources.access import Signer
 from pipeline.sources.cog import CogReader
-from pipeline.sources.window import Wanted, open_reference
+from pipeline.sources.window import Placement, Wanted, open_reference
 
 Together = Literal["scene", "patch"]
 """What is best read one after another: the patches of a scene, or the dates of a patch."""
@@ -46,6 +46,14 @@ class WindowReader(Protocol):
 
     def is_decibel(self, href: str) -> bool:
         """Tell whether the numbers of a radar band are decibels already."""
+
+
+@runtime_checkable
+class FileReader(Protocol):
+    """A reader of files, each of which lies somewhere."""
+
+    def placement(self, href: str) -> tuple[int, Placement]:
+        """Return a file's EPSG code (0: none) and where its pixels lie; errors as `WindowReader.read`."""
 
 
 @runtime_checkable

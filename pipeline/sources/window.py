@@ -113,6 +113,15 @@ class RasterReader:
         """Read a physical quantity: as `read`, but float32 with NaN for no data whatever the file's dtype is."""
         return self._read(href, lambda dataset: read_measured(dataset, grid, resampling=resampling))
 
+    def placement(self, href: str) -> "tuple[int, Placement]":
+        """Return a file's EPSG code (0: none) and where its pixels lie; errors as `read`."""
+
+        def told(dataset: DatasetReader) -> NDArray[np.float64]:
+            return np.array([(dataset.crs and dataset.crs.to_epsg()) or 0, *_placement(dataset)], np.float64)
+
+        epsg, *lies = self._read(href, told).tolist()
+        return int(epsg), Placement(*lies)
+
     def close(self) -> None:
         """Close every raster."""
         while self._open:

@@ -39,7 +39,7 @@ def check_tables(root: Path, decided: Decided, shards: Sequence[Shard]) -> list[
     return [
         *_check_samples(decided),
         *_check_ledger(root, decided, shards, reports),
-        *_check_made(root, "frames.parquet", frames_table(shards, reports)),
+        *_check_made(root, "frames.parquet", frames_table(shards, reports, decided.source)),
         *_check_made(root, "labels.parquet", labels_table(decided, shards, reports)),
         *_check_metadata(root, decided, shards, reports),
         *_check_statistics(root, shards, reports),

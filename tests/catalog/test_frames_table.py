@@ -69,7 +69,7 @@ def report_of(shard: Shard) -> ShardReport:
 
 def table_of(rows: list[PlanRow]) -> pa.Table:
     shards = shards_of(rows)
-    return frames_table(shards, [report_of(shard) for shard in shards])
+    return frames_table(shards, [report_of(shard) for shard in shards], "archive")
 
 
 def test_every_written_image_has_a_row_and_labels_have_none() -> None:
@@ -107,6 +107,7 @@ def test_a_row_says_what_its_image_is() -> None:
         "valid": 0.75,
         "filled": 0.25,
         "is_padding": False,
+        "source": "archive",
     }
 
 

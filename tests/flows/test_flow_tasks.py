@@ -2,6 +2,7 @@
 
 import pytest
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import disable_run_logger
 from prefect.states import Failed
 
 from flows import tasks as module
@@ -57,3 +58,9 @@ def test_a_stage_that_only_reads_the_disk_is_not_tried_again(stage):
 @pytest.mark.parametrize("stage", [*PROVIDER, *DISK], ids=lambda stage: stage.name)
 def test_no_stage_is_cached(stage):
     assert (stage.cache_policy, stage.persist_result) == (NO_CACHE, False)
+
+
+def test_mirrors_become_part_of_the_request(tmp_path):
+    with disable_run_logger():
+        request = module.prepare.fn("landslides", {}, "p.geojson", "planetary-computer", tmp_path, ["earth-search"])
+    assert (request.source, request.mirrors) == ("planetary-computer", ("earth-search",))

@@ -22,8 +22,9 @@ from support.records import (
 )
 
 from pipeline.catalog import Decided, replanned
+from pipeline.plan.mirrored import faults_by_sample
 from pipeline.plan.packing import Place
-from pipeline.plan.replacing import lost_images, stand_ins
+from pipeline.plan.replacing import stand_ins
 from pipeline.plan.rows import Scores, plan_rows, radar_windows
 from pipeline.plan.windows import windows_of
 from pipeline.recipes import load_recipe
@@ -260,7 +261,7 @@ def test_a_gap_keeps_the_reason_for_which_the_image_was_lost() -> None:
 
 def test_of_several_modalities_of_one_product_the_first_names_the_reason() -> None:
     told = [image("a", "S2L2A", "p", "empty"), replace(image("a", "S2L2A", "p"), modality="SCL")]
-    assert lost_images(told[::-1]) == {"a": {"S2L2A": {"p": "empty"}}}
+    assert faults_by_sample(told[::-1]) == {"a": {"S2L2A": {"p": {"": "empty"}}}}
 
 
 def test_elevation_that_is_lost_is_missing_and_another_year_stands_in() -> None:

@@ -27,7 +27,15 @@ from pipeline.sources.cog.kept import KEPT, KeptHeader
 from pipeline.sources.cog.tiles import DamagedTileError, TileCache
 from pipeline.sources.cog.windows import window_of
 from pipeline.sources.ranges import Bytes, LocalBytes, NoRangesError, RemoteBytes, remote_bytes
-from pipeline.sources.window import GDAL_OPTIONS, LARGEST_WINDOW, RasterReader, Wanted, empty_patch, without_nodata
+from pipeline.sources.window import (
+    GDAL_OPTIONS,
+    LARGEST_WINDOW,
+    Placement,
+    RasterReader,
+    Wanted,
+    empty_patch,
+    without_nodata,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +134,13 @@ class CogReader:
     def joined(self, assets: Sequence[AssetRef]) -> list[AssetRef]:
         """Return `assets`: a file is opened only where those before it have no data."""
         return list(assets)
+
+    def placement(self, href: str) -> tuple[int, Placement]:
+        """Return a file's EPSG code and where its pixels lie."""
+        image = self._opened([href])[href].image
+        if image is None:
+            return self.reference.placement(href)
+        return image.epsg, Placement(image.left, image.top, image.pixel_width, -image.pixel_height)
 
     def is_decibel(self, href: str) -> bool:  # noqa: ARG002
         """Return False: catalogues of files have linear power."""
