@@ -13,7 +13,7 @@ import pytest
 from affine import Affine
 from support.catalogue import Overpass, optical_file, radar_file
 from support.fault_server import QUIET, FaultServer, Script, fault_server
-from support.mirrors import brighten, change_items, change_pixels, copied, rename_scenes, reprocess, take_offset
+from support.mirrors import brighten, change_pixels, copied, rename_scenes, reprocess, take_offset
 from support.orders import Order, shard_digests
 from support.two_slides import AFTER, BEFORE, FAR, LATE, NEAR, SITE, TILE, Stopped, order_of, planned
 
@@ -236,15 +236,6 @@ def test_a_file_on_another_grid_is_no_copy(
     asked = pq.read_table(out / "unreadable.parquet").to_pylist()
     assert all(said in row["detail"] for row in asked if row["source"])
     assert {row["source"] for row in asked} == {"", str(mirror)}
-
-
-@pytest.mark.slow
-def test_an_item_that_says_it_lies_in_another_zone_is_not_even_read(order: Order, mirror: Path, tmp_path: Path) -> None:
-    out = planned(order, tmp_path / "dataset")
-    lose(order.catalogue)
-    change_items(mirror, lambda item: item["properties"].update({"proj:epsg": 32632}))
-    order.build(out, "--resume", "--mirror", str(mirror))
-    assert all("lies on EPSG:32632, not on EPSG:32633" in problem for problem in problems(out))
 
 
 @pytest.mark.slow
