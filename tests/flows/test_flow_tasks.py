@@ -15,6 +15,7 @@ from pipeline.errors import (
     SourceError,
     TransientSourceError,
 )
+from pipeline.mirror import Mirror
 
 PROVIDER = {
     module.search: [10, 20, 40, 80],
@@ -62,5 +63,6 @@ def test_no_stage_is_cached(stage):
 
 def test_mirrors_become_part_of_the_request(tmp_path):
     with disable_run_logger():
-        request = module.prepare.fn("landslides", {}, "p.geojson", "planetary-computer", tmp_path, ["earth-search"])
+        mirror = Mirror(folder=tmp_path)
+        request = module.prepare.fn("landslides", {}, "p.geojson", "planetary-computer", ["earth-search"], mirror)
     assert (request.source, request.mirrors) == ("planetary-computer", ("earth-search",))

@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import time
 from pathlib import Path
 
 import ee
@@ -105,6 +106,8 @@ def test_an_expired_token_is_renewed(earth: Emulator) -> None:
 
 
 def test_a_server_that_is_away_is_transient(earth: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The client waits between its attempts.
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     settings = Session(project=PROJECT, endpoint="http://127.0.0.1:9")
     with pytest.raises(TransientSourceError, match="Earth Engine cannot be reached"):
         settings.connect()
