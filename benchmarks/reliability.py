@@ -121,8 +121,8 @@ def faults(plan: Plan) -> Iterator[Row]:  # noqa: ARG001
         row = _share(
             "failed requests for pixels that the ledger names", sum(named.values()) / met, f"{met} met; {told}"
         )
-        # It is told, not required: a file that is built once more, from other images, names those of its last build.
-        yield replace(row, low=0.0, high=1.1)
+        # One failure may hide another, and a broken connection may come before any request.
+        yield replace(row, low=0.9, high=1.1)
 
 
 def replaced(plan: Plan) -> Iterator[Row]:  # noqa: ARG001

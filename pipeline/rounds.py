@@ -10,7 +10,7 @@ from pipeline.catalog import Decided, write_replanned
 from pipeline.cluster import Progress, Runner, limited
 from pipeline.failover import settled
 from pipeline.folder import clear_leftovers
-from pipeline.receipts import plan_digest
+from pipeline.receipts import Attempts, plan_digest
 from pipeline.records import Recipe, Shard, ShardReport, Unreadable, unreadable_in
 from pipeline.sources.permits import LimitedSource
 from pipeline.targets import require_room, target_of
@@ -44,6 +44,7 @@ def build_in_rounds(
         shards = _shards(plan.decided, recipe, options)
         changed = [shard for shard in shards if shard != before[shard.path]]
         logger.warning("%d planned images cannot be used; %d files are built again", len(found), len(changed))
+        _keep_counts(changed, reports, recipe, options)
         reports |= _build_shards(changed, recipe, options, runner, progress)
     return [_held_back(reports[shard.path], shard, plan) for shard in sorted(shards, key=lambda shard: shard.path)]
 
@@ -142,6 +143,17 @@ def _build_shards(
     # A worker that died half way left its file behind, and the one that did its work again did not see it.
     clear_leftovers(options.root)
     return reports
+
+
+def _keep_counts(
+    changed: Iterable[Shard], reports: Mapping[str, ShardReport], recipe: Recipe, options: BuildOptions
+) -> None:
+    """Note what failed in building files before, for receipts of files that are built once more."""
+    target = target_of(options.root, options.store)
+    for shard in changed:
+        failed = reports[shard.path].failed_requests
+        if failed:
+            target.note(shard, Attempts(plan_digest=plan_digest(shard, recipe), failed_requests=failed))
 
 
 def _limited_options(options: BuildOptions, runner: Runner) -> BuildOptions:

@@ -18,6 +18,7 @@ from pipeline.demo import demo_request
 from pipeline.sources import governor, ranges, transport, window
 from pipeline.sources.providers import Provider
 from pipeline.sources.signing import TokenSignature, forget_tokens
+from pipeline.status import dataset_status
 
 pytest_plugins = ["support.fixtures"]
 
@@ -83,6 +84,8 @@ def test_with_one_scene_gone_what_it_served_is_named_and_the_rest_is_the_same(
     changed = {name for name, digest in shard_digests(out).items() if digest != before[name]}
     # Another image stands in, and what follows the optical series goes with it.
     assert {name.split("/")[1] for name in changed} == {"S2L2A", "SCL", "MASK_SERIES"}
+    # The file was built once more, without the scene; that it was asked for in vain is not forgotten.
+    assert dataset_status(out).failed_requests["HTTP 404"] >= 1
     ledger = pq.read_table(out / "ledger.parquet").to_pylist()
     served = {row.sample_id for row in rows if any(a.scene_id == scene.scene_id for a in row.choice.assets)}
     unreadable = {
