@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
@@ -124,7 +125,8 @@ def open_shard(path: str | Path) -> xr.Dataset:
     Raises
     ------
     LayoutError
-        The file does not exist, is not a whole zip, holds no Zarr group, or would expand beyond any use.
+        The file does not exist, is not a whole zip, holds no Zarr group, names bands or samples in what is no text, or
+        would expand beyond any use.
     """
     target = Path(path)
     if not target.is_file():
@@ -136,7 +138,21 @@ def open_shard(path: str | Path) -> xr.Dataset:
         problem = " ".join(str(err).split())
         raise LayoutError(f"{path} is not a whole .zarr.zip: {problem}") from err
     dataset.set_close(store.close)
+    try:
+        _require_text(dataset, path)
+    except LayoutError:
+        dataset.close()
+        raise
     return dataset
+
+
+def _require_text(dataset: xr.Dataset, path: str | Path) -> None:
+    """Refuse names that are no text: an index takes them from a file as they are, and fails when they are read."""
+    for name in dataset.indexes:
+        try:
+            _ = dataset[name].values
+        except (pa.ArrowException, ValueError) as err:
+            raise LayoutError(f"{path} is damaged: {name} holds what is no text") from err
 
 
 def file_digest(path: Path) -> str:

@@ -46,6 +46,17 @@ def describe(path: Path, array: str, **changes: object) -> None:
 PICKLE = {"id": "pickle", "protocol": 5}
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "shard.zarr.zip"
+    beyond = np.full((2, 7), 0x7FFFFFFF, "<u4").view("<U7")[:, 0]
+    write_shard(path, content("S2L2A", ("0080717", "0060573")))
+    describe(path, "sample", compressor=None)
+    with edited(path) as entries:
+        entries["sample/0"] = beyond.tobytes()
+    with pytest.raises(LayoutError, match=r"shard\.zarr\.zip is damaged: sample holds what is no text$"), opened(path):
+        pass
+
+
 @pytest.mark.parametrize(
     "changes",
     [
