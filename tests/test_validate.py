@@ -611,12 +611,20 @@ def plan_column_of_numbers(root: Path) -> None:
 
 
 def frames_text_damaged(root: Path) -> None:
-    def damaged(table: Any) -> Any:
-        at = table.column_names.index("file_id")
-        values = pa.array([b"\xec\xff"] * table.num_rows, pa.binary())
-        return table.set_column(at, "file_id", pa.StringArray.from_buffers(len(values), *values.buffers()[1:]))
+    damage_text(root / "frames.parquet", "file_id")
 
-    change_table(root / "frames.parquet", damaged)
+
+def plan_text_damaged(root: Path) -> None:
+    damage_text(root / "plan.parquet", "shard")
+
+
+def damage_text(path: Path, column: str) -> None:
+    def damaged(table: Any) -> Any:
+        at = table.column_names.index(column)
+        values = pa.array([b"\xec\xff"] * table.num_rows, pa.binary())
+        return table.set_column(at, column, pa.StringArray.from_buffers(len(values), *values.buffers()[1:]))
+
+    change_table(path, damaged)
 
 
 def plan_files_missing(root: Path) -> None:
@@ -721,10 +729,11 @@ CASES: list[tuple[Break, str]] = [
     (plan_truncated, "plan: plan.parquet is not a whole parquet file"),
     (plan_row_removed, "was built from another plan"),
     (plan_row_twice, "plan.parquet: 1 places are planned twice"),
-    (plan_column_missing, "plan: table has no column reason"),
+    (plan_column_missing, "plan: plan.parquet has no column reason"),
     (plan_column_of_bytes, "plan.parquet: columns are ['sample_id', "),
     (plan_column_of_numbers, "column alternates must be a list, got int64"),
     (frames_text_damaged, "frames.parquet: is not a whole parquet file: "),
+    (plan_text_damaged, "plan: plan.parquet is not a whole parquet file: "),
     (plan_files_missing, "plan: plan.parquet has no column shard"),
     (sample_removed, "plan"),
     (survey_missing, "plan: survey.parquet does not exist"),

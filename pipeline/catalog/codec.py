@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,15 +38,17 @@ def to_table(records: Sequence[Any], record: type[Any]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=arrow_schema(record))
 
 
-def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
+def from_table(table: pa.Table, record: type[Record], where: str | Path = "table") -> list[Record]:
     """Return the table's rows as `record`; columns that the record does not have are ignored.
+
+    `where` is what errors call the table.
 
     Raises
     ------
     LayoutError
-        A column is missing or holds something else.
+        A column is missing or holds something else; a time that names no zone is something else, too.
     """
-    require_columns(table.schema, record)
+    require_columns(table.schema, record, where)
     try:
         try:
             return [item for batch in table.to_batches() for item in decode_records(_columns(batch, record), record)]
@@ -52,28 +56,43 @@ def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
             rows = table.select(list(fields_of(record))).to_pylist(maps_as_pydicts="strict")
     except (ValueError, OverflowError, KeyError, pa.ArrowException) as err:
         # Text that is no UTF-8, times beyond the calendar, a mapping with a key twice.
-        raise LayoutError(f"table holds a damaged value: {' '.join(str(err).split())}") from err
-    return _checked(rows, record)
+        raise LayoutError(f"{where} holds a damaged value: {' '.join(str(err).split())}") from err
+    return _checked(rows, record, where)
 
 
-def require_columns(schema: pa.Schema, record: type[Any]) -> None:
+def require_columns(schema: pa.Schema, record: type[Any], where: str | Path = "table") -> None:
     """Raise LayoutError when a table lacks a field of `record`."""
     missing = [name for name in fields_of(record) if name not in schema.names]
     if missing:
-        raise LayoutError(f"table has no column {missing[0]}")
+        raise LayoutError(f"{where} has no column {missing[0]}")
 
 
 def _columns(batch: pa.RecordBatch, record: type[Any]) -> dict[str, pa.Array]:
     return {name: batch.column(name) for name in fields_of(record)}
 
 
-def _checked(rows: Sequence[Mapping[str, Any]], record: type[Record]) -> list[Record]:
+def _checked(rows: Sequence[Mapping[str, Any]], record: type[Record], where: str | Path) -> list[Record]:
     """Return the rows as `record`, each value looked at; says which one is wrong."""
     try:
-        return TypeAdapter(list[record]).validate_python(rows)  # type: ignore[valid-type]
+        records: list[Record] = TypeAdapter(list[record]).validate_python(rows)  # type: ignore[valid-type]
     except ValidationError as err:
         first = err.errors()[0]
-        raise LayoutError(f"table row {first['loc'][0]}: {first['loc'][-1]}: {first['msg']}") from err
+        raise LayoutError(f"{where} row {first['loc'][0]}: {first['loc'][-1]}: {first['msg']}") from err
+    for number, item in enumerate(records):
+        for name in fields_of(record):
+            if _lacks_zone(getattr(item, name)):
+                raise LayoutError(f"{where} row {number}: {name}: a time without its time zone")
+    return records
+
+
+def _lacks_zone(value: Any) -> bool:
+    if isinstance(value, datetime):
+        return value.tzinfo is None
+    if isinstance(value, tuple):
+        return any(map(_lacks_zone, value))
+    if is_dataclass(value):
+        return any(_lacks_zone(getattr(value, field.name)) for field in fields(value))
+    return False
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -153,22 +153,21 @@ def read_decided(root: Path) -> Decided:
         A table is absent or damaged; of those that are read later, in what only its values tell, then.
     """
     samples = read_table(root / "samples.parquet")
-    events = read_table(root / "events.parquet")
-    rejected = read_table(root / "rejected.parquet")
-    records = from_table(samples, Sample)
-    places = from_table(samples, Place)
+    events, rejected = root / "events.parquet", root / "rejected.parquet"
+    records = from_table(samples, Sample, root / "samples.parquet")
+    places = from_table(samples, Place, root / "samples.parquet")
     for place in places:
         _require_inside(place, root)
     decided = Decided(
         samples=tuple(records),
-        events=tuple(from_table(_rename(events, "wkb"), Event)),
+        events=tuple(from_table(_read_outlined(events), Event, events)),
         scenes=Stored(root / "scenes.parquet", Scene, {"geometry": "footprint"}),
         scores=Stored(root / "survey.parquet", Score),
         rows=Stored(root / "plan.parquet", PlanRow),
         places={sample.id: place for sample, place in zip(records, places, strict=True)},
-        rejected=tuple(from_table(_without_nulls(_rename(rejected, "wkb")), RejectedEvent)),
+        rejected=tuple(from_table(_without_nulls(_read_outlined(rejected)), RejectedEvent, rejected)),
         unreadable=tuple(_read_unreadable(root)),
-        copies=tuple(from_table(read_table(root / COPIES), Copy)) if (root / COPIES).exists() else (),
+        copies=tuple(from_table(read_table(root / COPIES), Copy, root / COPIES)) if (root / COPIES).exists() else (),
         source=_source_of(root),
         mirrors=read_mirrors(root),
     )
@@ -219,7 +218,7 @@ def _read_unreadable(root: Path) -> list[Unreadable]:
     if "source" not in table.column_names:
         # Before there were mirrors the source alone could lack an image.
         table = table.append_column("source", pa.array([""] * table.num_rows, pa.string()))
-    return from_table(table, Unreadable)
+    return from_table(table, Unreadable, path)
 
 
 def _source_of(root: Path) -> str:
@@ -267,15 +266,17 @@ def _plan_table(decided: Decided) -> pa.Table:
     return table.append_column("shard", pa.array(shards, pa.string()))
 
 
-def _rename(table: pa.Table, name: str) -> pa.Table:
+def _read_outlined(path: Path) -> pa.Table:
+    """Read a table whose geometries are the records' `wkb`; raises LayoutError where they are none."""
+    table = read_table(path)
     if "geometry" not in table.column_names:
-        raise LayoutError("table has no column geometry")
+        raise LayoutError(f"{path} has no column geometry")
     if not pa.types.is_binary(table["geometry"].type):
-        raise LayoutError(f"column geometry must be binary, got {table['geometry'].type}")
+        raise LayoutError(f"{path}: column geometry must be binary, got {table['geometry'].type}")
     try:
         shapes = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     except (shapely.errors.ShapelyError, TypeError) as err:
-        raise LayoutError(f"column geometry holds what is no geometry: {' '.join(str(err).split())}") from err
+        raise LayoutError(f"{path}: column geometry holds what is no geometry: {' '.join(str(err).split())}") from err
     if not (np.abs(shapely.get_coordinates(shapes)) <= LARGEST_DEGREE).all():
-        raise LayoutError("column geometry holds coordinates that are no degrees")
-    return table.rename_columns({"geometry": name})
+        raise LayoutError(f"{path}: column geometry holds coordinates that are no degrees")
+    return table.rename_columns({"geometry": "wkb"})

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.catalog.codec import from_table
 from pipeline.catalog.columns import fields_of
-from pipeline.catalog.stored import KEPT_ROWS, open_table
+from pipeline.catalog.stored import KEPT_ROWS, open_table, read_columns
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Packed, shards_from
 from pipeline.records import PlanRow, Recipe, Shard
@@ -54,7 +54,7 @@ class StoredShards(Sequence[Shard]):
         if self._kept is None and (not self._is_by_file or self._rows() <= KEPT_ROWS):
             numbers = range(len(self._groups))
             rows = pa.concat_tables([self._read(number) for number in numbers]) if self._groups else None
-            self._kept = shards_from(from_table(rows, PlanRow), self._packed, self._recipe) if rows else []
+            self._kept = self._made(rows) if rows else []
         if self._kept is not None:
             yield from (shard for shard in self._kept if is_wanted((shard.name, shard.modality)))
             return
@@ -64,8 +64,7 @@ class StoredShards(Sequence[Shard]):
                 rows = self._read(number)
                 modalities = pa.array(sorted({modality for _, modality in wanted}))
                 rows = rows.filter(pc.is_in(rows["modality"], modalities))
-                made = shards_from(from_table(rows, PlanRow), self._packed, self._recipe)
-                yield from (shard for shard in made if (shard.name, shard.modality) in wanted)
+                yield from (shard for shard in self._made(rows) if (shard.name, shard.modality) in wanted)
 
     @overload
     def __getitem__(self, index: int) -> Shard: ...
@@ -90,6 +89,9 @@ class StoredShards(Sequence[Shard]):
     def _read(self, number: int) -> pa.Table:
         return _read_lean(self._path, number)
 
+    def _made(self, rows: pa.Table) -> list[Shard]:
+        return shards_from(from_table(rows, PlanRow, self._path), self._packed, self._recipe)
+
 
 def modalities_of(shards: Sequence[Shard]) -> list[str]:
     """Return the modalities of files in the order in which they come; of files on disk no row is read."""
@@ -101,17 +103,17 @@ def rows_in_no_file(path: Path) -> Iterator[PlanRow]:
     """Yield the rows of a plan that are in no file, without their alternates; row groups without one are not read."""
     with open_table(path) as file:
         numbers = range(file.num_row_groups)
-        held = {number: pc.equal(file.read_row_group(number, columns=["shard"])["shard"], "") for number in numbers}
+        held = {number: pc.equal(read_columns(file, path, number, ["shard"])["shard"], "") for number in numbers}
     for number, is_loose in held.items():
         if pc.any(is_loose).as_py():
-            yield from from_table(_read_lean(path, number).filter(is_loose), PlanRow)
+            yield from from_table(_read_lean(path, number).filter(is_loose), PlanRow, path)
 
 
 def _read_lean(path: Path, number: int) -> pa.Table:
     """Return a row group of a plan without alternates, which decide no byte."""
     names = [name for name in fields_of(PlanRow) if name != "alternates"]
     with open_table(path) as file:
-        table = file.read_row_group(number, columns=names)
+        table = read_columns(file, path, number, names)
         kind = file.schema_arrow.field("alternates").type
     if not pa.types.is_list(kind):
         raise LayoutError(f"{path}: column alternates must be a list, got {kind}")
@@ -127,7 +129,7 @@ def _keys(path: Path) -> list[set[Key]]:
         if "shard" not in file.schema_arrow.names:
             raise LayoutError(f"{path} has no column shard")
         for number in range(file.num_row_groups):
-            pairs = file.read_row_group(number, columns=["shard", "modality"]).group_by(["shard", "modality"])
-            held = pairs.aggregate([]).to_pydict()
+            pairs = read_columns(file, path, number, ["shard", "modality"])
+            held = pairs.group_by(["shard", "modality"]).aggregate([]).to_pydict()
             found.append({key for key in zip(held["shard"], held["modality"], strict=True) if key[0]})
     return found

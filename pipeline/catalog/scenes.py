@@ -51,7 +51,7 @@ class ScenePart:
         table = read_group(self.path, number, Scene, columns).take(rows)
         if products is not None:
             table = table.filter(pc.is_in(table["product"], pa.array(sorted(products), pa.string())))
-        return from_table(table, Scene)
+        return from_table(table, Scene, self.path)
 
 
 class SceneTable(Stored[Scene]):

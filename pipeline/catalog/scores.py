@@ -18,7 +18,8 @@ class ScorePart:
 
     def read(self) -> list[Score]:
         """Return the scores, those of other samples in the same groups among them."""
-        return [score for number in self.groups for score in from_table(read_group(self.path, number, Score), Score)]
+        groups = (read_group(self.path, number, Score) for number in self.groups)
+        return [score for group in groups for score in from_table(group, Score, self.path)]
 
 
 class ScoreTable(Stored[Score]):

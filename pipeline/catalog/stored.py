@@ -83,7 +83,7 @@ class Stored(Sequence[Record], Generic[Record]):
         for column in self._fields.values():
             if column not in schema.names:
                 raise LayoutError(f"{path} has no column {column}")
-        require_columns(_named(schema, self._fields), record)
+        require_columns(_named(schema, self._fields), record, path)
         self._kept: list[Record] | None = None
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class Stored(Sequence[Record], Generic[Record]):
     __hash__ = None  # type: ignore[assignment]
 
     def _group(self, number: int) -> list[Record]:
-        return from_table(read_group(self.path, number, self._record, self._fields), self._record)
+        return from_table(read_group(self.path, number, self._record, self._fields), self._record, self.path)
 
 
 def open_table(path: Path) -> pq.ParquetFile:
@@ -148,10 +148,27 @@ def read_group(path: Path, number: int, record: type[Any], columns: Mapping[str,
     names = list(fields_of(record))
     stored = [(columns or {}).get(name, name) for name in names]
     with open_table(path) as file:
-        try:
-            return file.read_row_group(number, columns=stored).select(stored).rename_columns(names)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
-            raise _damaged(path, err) from err
+        return read_columns(file, path, number, stored).select(stored).rename_columns(names)
+
+
+def read_columns(file: pq.ParquetFile, path: Path, number: int, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of one row group of `file`, which lies at `path`.
+
+    Raises
+    ------
+    LayoutError
+        One of them is absent, or damaged: its pages cannot be read, or hold text that is no UTF-8.
+    """
+    for name in columns:
+        if name not in file.schema_arrow.names:
+            raise LayoutError(f"{path} has no column {name}")
+    try:
+        table = file.read_row_group(number, columns=list(columns))
+        # Text that is no UTF-8 would be noticed by whoever looks at it first.
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
+        raise _damaged(path, err) from err
+    return table
 
 
 def _named(schema: pa.Schema, fields: Mapping[str, str]) -> pa.Schema:

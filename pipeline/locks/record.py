@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
@@ -100,7 +101,7 @@ def read_lock(path: Path) -> Lock:
         with _opened(path) as archive:
             lock = _LOCK.validate_json(_member(archive, _DOCUMENT, path))
             table = pq.read_table(io.BytesIO(_member(archive, _ASSETS, path)))
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, pa.ArrowException) as err:
         if isinstance(err, LayoutError):
             raise
         raise LayoutError(f"{path} is not a whole lock: {' '.join(str(err).split())[:200]}") from err
@@ -108,7 +109,7 @@ def read_lock(path: Path) -> Lock:
         raise LayoutError(f"{path} has format {lock.format}, not {FORMAT}: read it with the release that wrote it")
     return Lock(
         **{name: getattr(lock, name) for name in Lock.__slots__ if name != "assets"},
-        assets=tuple(from_table(table, AssetIdentity)),
+        assets=tuple(from_table(table, AssetIdentity, path)),
     )
 
 

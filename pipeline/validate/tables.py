@@ -85,7 +85,7 @@ def _check_ledger(
 ) -> Iterator[Finding]:
     try:
         table = read_table(root / "ledger.parquet")
-        held = from_table(table, LedgerRow)
+        held = from_table(table, LedgerRow, root / "ledger.parquet")
     except LayoutError as err:
         yield Finding("ledger.parquet", _short(root, "ledger.parquet", err))
         return

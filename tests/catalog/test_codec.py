@@ -137,6 +137,15 @@ def test_a_value_of_another_kind_is_named_with_its_row() -> None:
         from_table(table, Sample)
 
 
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.date32()])
+def test_a_time_that_lost_its_zone_is_named_with_its_row(kind: pa.DataType) -> None:
+    table = to_table([make_scene("a")], Scene)
+    zoneless = table["acquired"].cast(pa.timestamp("us")).cast(kind, safe=False)
+    table = table.set_column(table.column_names.index("acquired"), "acquired", zoneless)
+    with pytest.raises(LayoutError, match=r"^scenes\.parquet row 0: acquired: a time without its time zone$"):
+        from_table(table, Scene, "scenes.parquet")
+
+
 def test_a_type_that_arrow_does_not_have_is_refused() -> None:
     @dataclasses.dataclass(frozen=True)
     class Odd:
