@@ -1,4 +1,4 @@
-"""What is mutated: a small catalogue, a dataset made from it, a folder of published files, rasters and places."""
+"""What is mutated: a small catalogue, a dataset made from it and its mirror, published files, rasters and places."""
 
 import contextlib
 import io
@@ -12,8 +12,11 @@ from affine import Affine
 from shapely.geometry import box
 from support.catalogue import EVENT, MAIN, write_catalogue
 from support.chunk_files import write_folder
+from support.mirrors import copied
 from support.orders import RECIPE, Order, place_slides
 
+from pipeline.catalog import read_decided
+from pipeline.cli import main
 from pipeline.recipes import load_recipe, recipe_to_yaml
 from pipeline.records.recipe import Collections
 from pipeline.sources import Query, open_source
@@ -62,11 +65,21 @@ def make_site(root: Path) -> Site:
     place_slides(root / "places" / "hill.geojson", (0, 1))
     (root / "places" / "points.csv").write_text(POINTS)
     with contextlib.redirect_stdout(io.StringIO()):
-        site.order.build(site.dataset)
+        _build_mirrored(site)
     (root / "recipe.yaml").write_text(recipe_to_yaml(load_recipe("landslides")))
     write_folder(site.published)
     _write_rasters(root / "rasters")
     return site
+
+
+def _build_mirrored(site: Site) -> None:
+    """Build from a catalogue that has lost an image, which a mirror still has."""
+    mirror = copied(site.catalogue, site.root / "mirror")
+    assert main(site.order.arguments(site.dataset, command="plan")) == 0
+    row = next(row for row in read_decided(site.dataset).rows if row.modality == "S2L2A" and row.choice)
+    Path(row.choice.assets[0].hrefs[0]).unlink()
+    site.order.build(site.dataset, "--resume", "--mirror", str(mirror))
+    assert (site.dataset / "copies.parquet").exists()
 
 
 def _write_rasters(folder: Path) -> None:

@@ -171,7 +171,9 @@ def _read(call: Callable[[], Any]) -> Any:
 def table(site: Site, case: Path, chance: random.Random) -> str:
     """Check a dataset of which one table is changed; a clean answer means that the table says the same."""
     root = _linked(site.dataset, case / "dataset")
-    target = chance.choice(sorted(root.rglob("*.parquet")))
+    target = chance.choice((*sorted(root.rglob("*.parquet")), root / "mirrors.json"))
+    if target.suffix == ".json":
+        return _mirrors(root, target, chance)
     before = pq.read_table(target)
     _replace(target, mutate_parquet(target.read_bytes(), chance))
     if command(["validate", str(root)]) != 0:
@@ -185,7 +187,15 @@ def table(site: Site, case: Path, chance: random.Random) -> str:
     return CORRECT
 
 
-CHOSEN_FROM = ("scenes", "survey")
+def _mirrors(root: Path, target: Path, chance: random.Random) -> str:
+    _replace(target, mutate_json(json.loads(target.read_bytes()), chance))
+    if command(["validate", str(root)]) != 0:
+        return REFUSED
+    require(_is_followed(root), "the plan does not follow from mirrors.json")
+    return CORRECT
+
+
+CHOSEN_FROM = ("scenes", "survey", "copies")
 TOLD_ONCE = {
     "samples": frozenset(("geometry", "lattice_x", "lattice_y", "region")),
     "plan": frozenset(("shard",)),
@@ -199,7 +209,7 @@ def _is_followed(root: Path) -> bool:
     held = read_decided(root)
     near, kinds = scenes_over(held.scenes, held.samples)
     scores = {(score.sample_id, score.acquisition): score for score in held.scores}
-    made = plan_rows(held.samples, near, scores, read_recipe(root), held.unreadable, kinds=kinds)
+    made = plan_rows(held.samples, near, scores, read_recipe(root), held.unreadable, kinds=kinds, copies=held.mirrored)
     return _by_place(made) == _by_place(held.rows)
 
 
@@ -226,7 +236,7 @@ def resume(site: Site, case: Path, chance: random.Random) -> str:
     """Go on with a dataset of which a table, a receipt or the recipe is changed, and lacks a file."""
     root = _linked(site.dataset, case / "dataset")
     kept = sorted((root / "receipts").rglob("*.json"))
-    others = (chance.choice(kept), root / "recipe.yaml", root / "provenance.json")
+    others = (chance.choice(kept), root / "recipe.yaml", root / "provenance.json", root / "mirrors.json")
     target = chance.choice((*sorted(root.glob("*.parquet")), *others))
     data = target.read_bytes()
     if target.suffix == ".parquet":
