@@ -52,7 +52,10 @@ def open_target(target: str) -> ObjectStore:
     """
     if "://" not in target:
         return LocalStore(Path(target).absolute(), mkdir=True)
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError as err:
+        raise RecipeError(f"target begins like a URL, but is none: {err}") from err
     if parts.scheme not in SCHEMES:
         raise RecipeError(f"target is a folder or a URL of {', '.join(SCHEMES)}, not {parts.scheme}://")
     if parts.query or parts.fragment or "@" in parts.netloc:

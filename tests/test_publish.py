@@ -186,6 +186,7 @@ def test_target_and_dataset_do_not_lie_in_each_other(dataset, where):
     ("target", "line"),
     [
         ("ftp://host/folder", "target is a folder or a URL of s3, gs, az, abfs, abfss, file, not ftp://"),
+        ("s3://[bucket/x", "target begins like a URL, but is none"),
         ("s3://key:secret@bucket/x", "target carries credentials or a query: give them in the environment"),
         ("s3://bucket/x?signature=1", "target carries credentials or a query: give them in the environment"),
     ],

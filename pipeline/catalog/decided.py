@@ -27,7 +27,20 @@ from pipeline.plan.mirrored import Copies
 from pipeline.plan.packing import Place, packed, shards_from
 from pipeline.plan.replacing import affected_samples
 from pipeline.plan.rows import plan_rows
-from pipeline.records import Copy, Event, PlanRow, Recipe, RejectedEvent, Sample, Scene, Score, Shard, Unreadable
+from pipeline.records import (
+    MENDABLE,
+    UNUSABLE,
+    Copy,
+    Event,
+    PlanRow,
+    Recipe,
+    RejectedEvent,
+    Sample,
+    Scene,
+    Score,
+    Shard,
+    Unreadable,
+)
 
 TABLES = ("samples", "events", "rejected", "scenes", "survey", "plan")
 UNREADABLE, COPIES = "unreadable.parquet", "copies.parquet"
@@ -218,7 +231,11 @@ def _read_unreadable(root: Path) -> list[Unreadable]:
     if "source" not in table.column_names:
         # Before there were mirrors the source alone could lack an image.
         table = table.append_column("source", pa.array([""] * table.num_rows, pa.string()))
-    return from_table(table, Unreadable, path)
+    rows = from_table(table, Unreadable, path)
+    strange = {row.reason for row in rows} - UNUSABLE - MENDABLE
+    if strange:
+        raise LayoutError(f"{path} gives the reason {min(strange)!r}, for which no image is done without")
+    return rows
 
 
 def _source_of(root: Path) -> str:

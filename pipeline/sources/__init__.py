@@ -91,7 +91,11 @@ def _limit(name: str, provider: Provider) -> Limit | None:
 
 
 def _local_root(given: str) -> str:
-    path = Path(unquote(urlsplit(given).path) if given.startswith("file://") else given).expanduser().absolute()
+    try:
+        path = Path(unquote(urlsplit(given).path) if given.startswith("file://") else given).expanduser().absolute()
+    except (ValueError, RuntimeError) as err:
+        # Neither an address, nor below anybody's home.
+        raise _no_catalogue(given) from err
     if path.is_dir():
         path = path / "catalog.json"
     if path.exists():

@@ -207,5 +207,8 @@ def public_text(text: object) -> str:
 
 
 def is_url(href: str) -> bool:
-    """Return True for an HTTP or HTTPS address."""
-    return urlsplit(href).scheme in ("http", "https")
+    """Return True for an HTTP or HTTPS address; what only begins like one is none."""
+    try:
+        return urlsplit(href).scheme in ("http", "https")
+    except ValueError:
+        return False

@@ -22,7 +22,18 @@ from pipeline.catalog.codec import from_table, read_table
 from pipeline.errors import LayoutError
 from pipeline.plan.packing import Place, make_shards, pack
 from pipeline.receipts import plan_digest
-from pipeline.records import Event, Moments, PatchReport, PlanRow, Reason, RejectedEvent, Sample, Shard, ShardReport
+from pipeline.records import (
+    Event,
+    Moments,
+    PatchReport,
+    PlanRow,
+    Reason,
+    RejectedEvent,
+    Sample,
+    Shard,
+    ShardReport,
+    Unreadable,
+)
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "ssl4eo-s12" / "val_metadata.parquet"
@@ -217,6 +228,19 @@ def test_a_table_without_one_of_its_columns_is_damaged(
     path = tmp_path / f"{table}.parquet"
     pq.write_table(pq.read_table(path).drop_columns(column), path)
     with pytest.raises(LayoutError, match=rf"column {column}"):
+        read_decided(tmp_path)
+
+
+def test_an_image_is_done_without_for_a_known_reason(tmp_path: Path, decided: Decided) -> None:
+    (sample_id, *_) = decided.places
+    image = Unreadable(
+        sample_id=sample_id, product="S2L2A", acquisition="a", modality="S2L2A", reason="unreadable", detail="",
+        scene_ids=("a",),
+    )  # fmt: skip
+    write_decided(tmp_path, replace(decided, unreadable=(image,)))
+    assert read_decided(tmp_path).unreadable == (image,)
+    write_decided(tmp_path, replace(decided, unreadable=(replace(image, reason="rain"),)))
+    with pytest.raises(LayoutError, match=r"unreadable\.parquet gives the reason 'rain'"):
         read_decided(tmp_path)
 
 

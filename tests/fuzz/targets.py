@@ -195,7 +195,7 @@ def _mirrors(root: Path, target: Path, chance: random.Random) -> str:
     return CORRECT
 
 
-CHOSEN_FROM = ("scenes", "survey", "copies")
+CHOSEN_FROM = ("scenes", "survey", "unreadable", "copies")
 TOLD_ONCE = {
     "samples": frozenset(("geometry", "lattice_x", "lattice_y", "region")),
     "plan": frozenset(("shard",)),

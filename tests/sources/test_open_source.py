@@ -115,6 +115,8 @@ def test_a_link_to_a_search_is_enough_for_an_api(tmp_path: Path) -> None:
         ("planetary-compter", f"unknown source planetary-compter: did you mean planetary-computer? {TAKES}"),
         ("Earth_Search", f"unknown source Earth_Search: did you mean earth-search? {TAKES}"),
         ("landsat", f"unknown source landsat: {TAKES}"),
+        ("http://[::1", f"catalogue http://[::1 does not exist; {TAKES}"),
+        ("file://[x", f"catalogue file://[x does not exist; {TAKES}"),
     ],
 )
 def test_what_is_not_there_is_one_line(place: str, message: str) -> None:
