@@ -11,6 +11,9 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box, shape
 from shapely.geometry.base import BaseGeometry
 
+LARGEST_DEGREE = 1080.0
+"""Of a coordinate: longitudes may go on beyond the antimeridian, three times around."""
+
 
 def item_outline(geometry: Mapping[str, Any] | None, bbox: Sequence[float] | None) -> BaseGeometry:
     """Return the area that a STAC item states, from its geometry or else its bounding box.
@@ -41,8 +44,11 @@ def normalised(geometry: BaseGeometry) -> BaseGeometry:
     Raises
     ------
     ValueError
-        `geometry` encloses no area.
+        `geometry` encloses no area, or its coordinates are no degrees.
     """
+    # Whoever cuts an outline looks at every turn that it reaches.
+    if not (np.abs(shapely.get_coordinates(geometry)) <= LARGEST_DEGREE).all():
+        raise ValueError("the outline has coordinates that are no degrees")
     polygons = [_unwrapped(polygon) for polygon in _polygons(shapely.force_2d(geometry))]
     valid = [p if p.is_valid else shapely.make_valid(p, method="structure", keep_collapsed=False) for p in polygons]
     return _area(shapely.unary_union([cut_at_antimeridian(polygon) for polygon in valid]))

@@ -95,6 +95,12 @@ def test_an_outline_without_area_is_refused(geometry: Polygon) -> None:
         normalised(geometry)
 
 
+@pytest.mark.parametrize("far", [1e9, -1e300, math.inf, math.nan])
+def test_an_outline_of_other_units_than_degrees_is_refused(far: float) -> None:
+    with pytest.raises(ValueError, match="coordinates that are no degrees"):
+        normalised(Polygon([(14.0, 46.0), (far, 46.0), (14.0, 47.0)]))
+
+
 def test_an_item_without_a_place_is_refused() -> None:
     with pytest.raises(ValueError, match="neither geometry nor bbox"):
         item_outline(None, None)
