@@ -48,6 +48,8 @@ _JPEG2000 = (".jp2", ".j2k", ".jpx")
 
 LARGEST_BLOCK = 1 << 29
 """Bytes that a tile or strip may take, unpacked: GDAL unpacks it whole. A band of 10 m in one strip takes 241 MB."""
+MOST_BANDS = 1024
+"""Of a file; GDAL takes some 10 kB of memory for each, and unpacks all of those that lie pixel by pixel."""
 LARGEST_WINDOW = 1 << 28
 """Pixels of a file that one patch may be taken from; a tile at 10 m has 1.2e8."""
 
@@ -225,7 +227,7 @@ def _open_governed(remote: RemoteBytes) -> _Held:
     file = GovernedFile(remote)
     try:
         name = PurePosixPath(remote.name).name
-        return _Held(_usable(rasterio.open(name, opener=file, driver=_driver_of(name)), remote.name), file, "")
+        return _Held(_dataset(remote.name, name, opener=file, driver=_driver_of(name)), file, "")
     except RasterioError:
         if file.problem is not None:
             raise file.problem from None
@@ -235,7 +237,15 @@ def _open_governed(remote: RemoteBytes) -> _Held:
 def _opened(href: str, signed: str) -> DatasetReader:
     if not _is_remote(href) and not href.startswith("/vsi") and not Path(href).is_file():
         raise SourceError(f"{public(href)} cannot be read: No such file")
-    return _usable(rasterio.open(signed, driver=_driver_of(href)), href)
+    return _dataset(href, signed, driver=_driver_of(href))
+
+
+def _dataset(href: str, name: str, **options: Any) -> DatasetReader:
+    """Open what `href` names; raises SourceError as `_usable`, and where text in it is no UTF-8."""
+    try:
+        return _usable(rasterio.open(name, **options), href)
+    except UnicodeDecodeError:
+        raise SourceError(f"{public(href)} cannot be read: its projection is no text") from None
 
 
 def _driver_of(href: str) -> str:
@@ -250,6 +260,9 @@ def _usable(dataset: DatasetReader, href: str) -> DatasetReader:
     if size > LARGEST_BLOCK:
         dataset.close()
         raise SourceError(f"{public(href)} cannot be read: a block of it would take {size} bytes")
+    if dataset.count > MOST_BANDS:
+        dataset.close()
+        raise SourceError(f"{public(href)} cannot be read: it has {dataset.count} bands")
     return dataset
 
 

@@ -150,7 +150,7 @@ def _is_same(ours: Any, theirs: Any) -> bool:
 
 
 def _is_unsettled(ours: Any, wanted: Wanted, grid: PatchGrid) -> bool:
-    """Tell whether GDAL differs from itself, and reads what we read in some attempt, while we always read the same.
+    """Tell whether GDAL differs from itself, while we always read the same.
 
     Of some tiles with damaged streams it returns in part what happened to be in memory; README says so of what only
     GDAL can read, as pixels of another size.
@@ -163,9 +163,7 @@ def _is_unsettled(ours: Any, wanted: Wanted, grid: PatchGrid) -> bool:
             require(_is_same(ours, again) or left, "our reader differs from itself")
             theirs.append(_read(lambda: reference.read(wanted.href, grid, resampling=wanted.resampling)))
     sound = [one for one in theirs if not isinstance(one, SourceError)]
-    if left:
-        return any(not _is_same(one, sound[0]) for one in sound)
-    return any(_is_same(ours, one) for one in sound)
+    return any(not _is_same(one, sound[0]) for one in sound)
 
 
 def _read(call: Callable[[], Any]) -> Any:

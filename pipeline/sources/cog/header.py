@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
-from pipeline.sources.window import SMALLEST_PIXEL
+from pipeline.sources.window import MOST_BANDS, SMALLEST_PIXEL
 
 DEFLATE = (8, 32946)
 ZSTD = 50000
@@ -46,8 +46,8 @@ class UnknownFileError(Exception):
     """The file is made in a way that the fast reader leaves to GDAL; the text says which."""
 
 
-class TornIndexError(SourceError):
-    """The file lists other tiles than its size has; GDAL would return what happens to be in memory."""
+class RefusedFileError(SourceError):
+    """No reader is given this file: GDAL would return what happens to be in memory, or take all of it."""
 
 
 class ShortHeaderError(Exception):
@@ -116,8 +116,8 @@ def parse_header(head: bytes, *, whole: bool) -> TiledImage:
     ------
     ShortHeaderError
         The header goes on behind `head`.
-    TornIndexError
-        Its index of tiles does not fit its size.
+    RefusedFileError
+        Its index of tiles does not fit its size, or it has more bands than any image.
     UnknownFileError
         It is no tiled TIFF of one band in a projected EPSG zone, or is packed in a way that is not known here.
     """
@@ -125,7 +125,7 @@ def parse_header(head: bytes, *, whole: bool) -> TiledImage:
     try:
         with tifffile.TiffFile(stream) as file:
             return _image(file)
-    except (ShortHeaderError, UnknownFileError, TornIndexError):
+    except (ShortHeaderError, UnknownFileError, RefusedFileError):
         raise
     except Exception as err:
         # A damaged header fails in the parser in many ways; GDAL is the judge of such files.
@@ -136,6 +136,8 @@ def _image(file: tifffile.TiffFile) -> TiledImage:
     page = file.pages[0]
     if not isinstance(page, tifffile.TiffPage):
         raise UnknownFileError("no page")
+    if page.samplesperpixel > MOST_BANDS:
+        raise RefusedFileError(f"it has {page.samplesperpixel} bands")
     _require_every_tag(file, page)
     _require_plain_tags(page)
     _require_index(page)
@@ -225,7 +227,7 @@ def _require_index(page: tifffile.TiffPage) -> None:
         return
     tiles = -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength)
     if not len(page.dataoffsets) == len(page.databytecounts) == tiles:
-        raise TornIndexError(f"its index has {len(page.dataoffsets)} tiles, its size {tiles}")
+        raise RefusedFileError(f"its index has {len(page.dataoffsets)} tiles, its size {tiles}")
 
 
 def _require_known(page: tifffile.TiffPage) -> None:

@@ -22,7 +22,7 @@ from pipeline.records import AssetRef, PatchGrid, Resampling
 from pipeline.sources.access import Signer, compared, is_vouched, public
 from pipeline.sources.checking import compare_local
 from pipeline.sources.cog.blocks import Block, fill_blocks
-from pipeline.sources.cog.header import ShortHeaderError, TiledImage, TornIndexError, UnknownFileError, parse_header
+from pipeline.sources.cog.header import RefusedFileError, ShortHeaderError, TiledImage, UnknownFileError, parse_header
 from pipeline.sources.cog.kept import KEPT, KeptHeader
 from pipeline.sources.cog.tiles import DamagedTileError, TileCache
 from pipeline.sources.cog.windows import window_of
@@ -259,7 +259,7 @@ def _raster(href: str, file: Bytes | None, kept: KeptHeader | None, head: "Futur
     except TransientSourceError:
         file.close()
         raise
-    except TornIndexError as err:
+    except RefusedFileError as err:
         return _Raster(file, refusal=SourceError(f"{public(href)} cannot be read: {err}"))
     except (UnknownFileError, NoRangesError, OSError, SourceError) as err:
         return _Raster(file, problem=str(err) or type(err).__name__)

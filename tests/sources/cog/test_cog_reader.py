@@ -172,6 +172,36 @@ def test_a_file_that_lists_other_tiles_than_its_size_has_is_refused(tmp_path, co
     fast.close()
 
 
+@pytest.mark.parametrize("tiled", [True, False])
+def test_a_file_of_more_bands_than_any_image_is_refused(tmp_path, tiled):
+    path = tmp_path / "band.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=16, height=16, count=1025, dtype="uint8", interleave="pixel", tiled=tiled,
+        blockxsize=16, blockysize=16, crs="EPSG:32633", transform=from_origin(LEFT, TOP, 10.0, 10.0),
+    ):  # fmt: skip
+        pass
+    grid = PatchGrid(epsg=32633, left=LEFT, top=TOP, size=16, resolution=10.0)
+    with open_reference(Plain()) as reference:
+        fast = CogReader(Plain(), RasterReader(Plain()))
+        assert {_bits(reader, str(path), grid) for reader in (reference, fast)} == {
+            f"{path} cannot be read: it has 1025 bands"
+        }
+        fast.close()
+
+
+def test_a_projection_whose_name_is_no_text_is_a_fault_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "band.tif"
+    write(path, PLAIN_FILE, 1)
+
+    def undecodable(*_: Any, **__: Any) -> None:
+        b"\xb6".decode()
+
+    monkeypatch.setattr(rasterio, "open", undecodable)
+    grid = PatchGrid(epsg=32633, left=LEFT, top=TOP, size=64, resolution=10.0)
+    with open_reference(Plain()) as reference:
+        assert _bits(reference, str(path), grid) == f"{path} cannot be read: its projection is no text"
+
+
 def _bits(reader: Any, href: str, grid: PatchGrid) -> bytes | str:
     try:
         return reader.read(href, grid, resampling="nearest").tobytes()
