@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline import grid
+from pipeline.errors import SourceError
 from pipeline.plan.windows import Interval
 from pipeline.records import Sample, Scene
 
@@ -53,6 +54,11 @@ def overlaps(samples: Sequence[Sample], scenes: Sequence[Scene], windows: Window
 
     Outlines are compared only where their boxes meet and the time fits, and once where scenes share them: passes over
     one tile mostly do.
+
+    Raises
+    ------
+    SourceError
+        The outline of a scene cannot be cut.
     """
     outlines = grid.footprints([sample.grid for sample in samples])
     numbers: dict[bytes, int] = {}
@@ -63,7 +69,10 @@ def overlaps(samples: Sequence[Sample], scenes: Sequence[Scene], windows: Window
     within = [windows(sample) for sample in samples] if windows else None
     meeting, scene = _within(acquired, shape_of, meeting_patch, meeting_shape, within)
     used, part_of = np.unique(meeting, return_inverse=True)
-    share, parts = _parts(outlines[meeting_patch[used]], shapes, meeting_shape[used])
+    try:
+        share, parts = _parts(outlines[meeting_patch[used]], shapes, meeting_shape[used])
+    except shapely.errors.GEOSException as err:
+        raise _damaged(scenes, shapes, err) from None
     patch = meeting_patch[meeting]
     kept = np.flatnonzero(share[part_of] > 0.0)
     kept = kept[np.lexsort((scene[kept], patch[kept]))]
@@ -133,6 +142,14 @@ def _parts(patches: Geometries, shapes: Geometries, shape: Indices) -> tuple[NDA
     parts[cut] = shapely.intersection(outlines[cut], patches[cut])
     share[cut] = shapely.area(parts[cut]) / shapely.area(patches[cut])
     return share, parts
+
+
+def _damaged(scenes: Sequence[Scene], shapes: Geometries, problem: Exception) -> SourceError:
+    """Return the error that names the first scene whose outline is not valid."""
+    invalid = {shapely.to_wkb(shape) for shape in shapes[~shapely.is_valid(shapes)]}
+    outlines = ((scene.id, shapely.to_wkb(shapely.from_wkb(scene.footprint))) for scene in scenes)
+    name = next((scene_id for scene_id, outline in outlines if outline in invalid), "a scene")
+    return SourceError(f"{name}: its outline cannot be cut to a patch, its item's geometry is damaged: {problem}")
 
 
 def _micros(moment: datetime) -> int:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.records import DAY, make_grid, make_recipe, make_sample, make_scene, make_score, rectangle
 
 from pipeline import grid
+from pipeline.errors import SourceError
 from pipeline.plan.candidates import find_candidates
 from pipeline.plan.choices import Choices, to_choice
 from pipeline.plan.overlaps import overlaps
@@ -95,3 +96,19 @@ def test_patches_in_one_scene_share_its_candidate_and_its_choice() -> None:
     scored = choices.of(found["near"][0], "S2L2A", make_score(near, scene, cloud=0.25))
     assert (scored.cloud, first.cloud) == (0.25, None)
     assert scored.assets[0] is first.assets[0]
+
+
+def test_an_outline_that_cannot_be_cut_is_named_by_its_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = make_sample()
+    (patch,) = grid.footprints([sample.grid])
+    west, south, east, north = patch.bounds
+    middle = (west + east) / 2
+    crossed = shapely.Polygon([(middle, south), (east + 1, north), (east + 1, south), (middle, north)])
+
+    def give_up(*_: object) -> None:
+        raise shapely.errors.GEOSException("side location conflict")
+
+    monkeypatch.setattr(shapely, "intersection", give_up)
+    scene = make_scene("crossed", footprint=shapely.to_wkb(crossed))
+    with pytest.raises(SourceError, match="crossed: its outline cannot be cut to a patch"):
+        overlaps([sample], [scene], None)
